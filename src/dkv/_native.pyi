@@ -1,0 +1,243 @@
+"""The native module: HTTP/2 and HTTP/1.1 at the edge, the Raft core, and the synced log under it.
+
+Only `dkv.edge` imports it. Nothing in it calls back into Python; nothing in it decides anything about keys or values.
+All waits release the interpreter lock and end within 100 ms of a signal. A native panic ends the process.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+# (method number, call ids, messages): the calls of one method that arrived since the last poll, in order of arrival.
+type CallBatch = tuple[int, list[int], list[bytes]]
+# (call id, HTTP method, path with query, body)
+type HttpRequest = tuple[int, str, str, bytes]
+# (call id, gRPC code, message, serialised google.rpc.Status or b"", retry delay in ms or -1)
+type Finish = tuple[int, int, str, bytes, int]
+# (voters, learners, voters_outgoing, learners_next, auto_leave)
+type Conf = tuple[list[int], list[int], list[int], list[int], bool]
+# (index, term, kind 0 normal 1 conf change 2 conf change v2, data)
+type EntryTuple = tuple[int, int, int, bytes]
+
+@final
+class Bell:
+    """What the node's thread sleeps on: rung by the edge and by the log. Any thread may ring."""
+
+    def __new__(cls) -> Bell: ...
+    def ring(self) -> None: ...
+    def wait(self, timeout_ms: int) -> bool: ...
+
+@final
+class EdgeServer:
+    """A gRPC server (HTTP/2, one native thread) whose calls Python takes and answers in batches."""
+
+    def __new__(
+        cls,
+        bell: Bell,
+        methods: Sequence[tuple[str, bool]],
+        *,
+        request_bytes_max: int = ...,
+        reply_bytes_max: int = ...,
+        inbox_bytes_max: int = ...,
+        inbox_bytes_max_per_connection: int = ...,
+        inbox_calls_max: int = ...,
+        streams_max_per_connection: int = ...,
+        stream_buffer_bytes: int = ...,
+        header_bytes_max: int = ...,
+        connections_max: int = ...,
+        keepalive_interval_ms: int = ...,
+        keepalive_timeout_ms: int = ...,
+        overload_retry_delay_ms: int = ...,
+    ) -> EdgeServer:
+        """`methods[i]` is (path, whether the reply is a stream) of method number `i`."""
+
+    def listen(self, address: str) -> str:
+        """Serve gRPC on `host:port` or `unix:/path`; returns the bound address. OSError if it is in use."""
+
+    def listen_http(self, address: str) -> str:
+        """Serve HTTP/1.1 on `host:port`; returns the bound address. OSError if it is in use."""
+
+    def poll(
+        self, timeout_ms: int, calls_max: int
+    ) -> tuple[list[CallBatch], list[int], list[tuple[int, int]], list[HttpRequest]]:
+        """Wait for the bell (unless news is at hand) and take what arrived.
+
+        Returns (calls, closed, progress, http): calls grouped by method; ids of calls handed out before whose caller
+        has gone (cancelled, connection lost, deadline passed); (call id, bytes buffered now) of reply streams that
+        have drained below half of `stream_buffer_bytes` since Python last sent on them; HTTP requests. Expired and
+        cancelled calls are answered or dropped here and never handed out.
+        """
+
+    def emit(
+        self,
+        call_ids: list[int],
+        messages: list[bytes],
+        items: list[tuple[int, list[bytes]]],
+        finished: list[Finish],
+        http: list[tuple[int, int, str, bytes]],
+    ) -> None:
+        """Answer, in one crossing: `messages[i]` ends unary call `call_ids[i]` with OK; `items` are messages of reply
+        streams; `finished` ends a call or stream with a status (after its items); `http` is
+        (call id, status, content type, body). Unknown ids are callers who left: ignored."""
+
+    def stats(self) -> dict[str, object]:
+        """Counters for /metrics: `calls` {(method path, gRPC code): count}, `latency` {method path: (bucket counts,
+        sum in seconds)}, `latency_bounds` (upper bounds in seconds), `connections`, `inbox_calls`, `inbox_bytes`,
+        `overloaded`, `streams`."""
+
+    def stop_accepting(self) -> None:
+        """Close the listeners and send GOAWAY; open calls go on, and polls go on delivering what they sent."""
+
+    def open_calls(self) -> int: ...
+    def close(self) -> None:
+        """Drop every connection and end the thread. Idempotent."""
+
+@final
+class EdgeClient:
+    """A gRPC client connection, reconnecting with back-off. Blocking; thread-safe."""
+
+    def __new__(cls, address: str, *, authority: str | None = ..., reply_bytes_max: int = ...) -> EdgeClient: ...
+    def connect(self, timeout_ms: int) -> None:
+        """Raises ConnectionError when no connection comes up in time."""
+
+    def call(
+        self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...
+    ) -> tuple[int, str, bytes, bytes]:
+        """Returns (gRPC code, status message, status details, reply message). Never raises for a remote failure."""
+
+    def stream(
+        self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...
+    ) -> EdgeStream: ...
+    def close(self) -> None: ...
+
+@final
+class EdgeStream:
+    def next(self, messages_max: int) -> tuple[list[bytes], tuple[int, str, bytes] | None]:
+        """Wait for messages. Returns (messages, None) or (last messages, (code, message, details)) at the end."""
+
+    def cancel(self) -> None: ...
+
+@final
+class Writes:
+    """What one `Raft.ready()` wants written, for all groups. Owned by Rust; handed to `Log.append` as it is."""
+
+    def is_empty(self) -> bool: ...
+    def items(self) -> list[tuple[int, int, tuple[int, int, int] | None, list[EntryTuple]]]:
+        """Plain values, for a simulated log: (group, ready number, (term, vote, commit) or None, entries)."""
+
+@final
+class Raft:
+    """Many Raft groups behind one object. No I/O, no clock, no chance: ticks, seed and durability come from outside.
+
+    One thread drives it: persisted, step, tick, propose, ready -> Log.append -> Log.durable -> persisted ...
+    """
+
+    def __new__(cls, *, seed: int, election_ticks: int = ..., heartbeat_ticks: int = ...) -> Raft: ...
+    def open_group(
+        self,
+        group: int,
+        replica: int,
+        conf: Conf,
+        applied: int,
+        hard_state: tuple[int, int, int],
+        prev_index: int,
+        prev_term: int,
+        entries: Sequence[EntryTuple],
+    ) -> None:
+        """Start or restart a group: members as of `applied`; `entries` follow (prev_index, prev_term) contiguously and
+        reach back to `applied` + 1 at least. ValueError when the parts contradict each other."""
+
+    def close_group(self, group: int) -> bool: ...
+    def campaign(self, group: int) -> bool:
+        """Stand for election now. False: not now, a write is still open."""
+
+    def tick(self, count: int) -> None: ...
+    def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
+        """Peer messages (group, bytes). Returns those that were ignored: (position, reason)."""
+
+    def propose(self, group: int, data: bytes) -> tuple[int, int] | None:
+        """Returns (term, index) of the entry, or None when this replica is not the leader or cannot take it now."""
+
+    def propose_conf_change(
+        self, group: int, changes: Sequence[tuple[int, int]], transition: int
+    ) -> tuple[int, int] | None: ...
+    def apply_conf_change(self, group: int, index: int, data: bytes) -> Conf: ...
+    def read_index(self, group: int, context: bytes) -> bool: ...
+    def transfer_leader(self, group: int, to: int) -> bool: ...
+    def persisted(self, acks: Sequence[tuple[int, int]]) -> None:
+        """The writes of (group, ready number) are durable, and of all earlier numbers of the group."""
+
+    def ready(
+        self,
+    ) -> tuple[
+        Writes,
+        list[
+            tuple[
+                int,
+                list[EntryTuple],
+                list[tuple[int, bytes]],
+                list[tuple[int, bytes]],
+                list[tuple[bytes, int]],
+                list[bytes],
+                tuple[int, int, int] | None,
+                int,
+            ]
+        ],
+    ]:
+        """Only groups with work: (group, committed entries, messages [(peer, bytes)] to send at once, messages to send
+        once `number` is durable, confirmed reads [(context, index)], lost reads [context], (leader, role, term) or
+        None if unchanged, number or 0)."""
+
+    def applied(self, marks: Sequence[tuple[int, int]]) -> None:
+        """(group, index): entries up to here are applied."""
+
+    def compact(self, group: int, index: int) -> None:
+        """Forget entries up to `index` in memory (the log keeps its own bounds)."""
+
+    def status(self, group: int) -> dict[str, object]:
+        """role (0 follower 1 candidate 2 leader 3 pre-candidate), leader, term, vote, commit, persisted, applied,
+        first_index, last_index, conf, peers."""
+
+@final
+class Log:
+    """The log of all groups in a folder: raft-engine on a native thread of its own. One append and one sync for
+    everything handed over while the previous sync ran."""
+
+    def __new__(
+        cls, bell: Bell, folder: str, *, file_bytes: int = ..., purge_threshold_bytes: int = ..., sync_delay_ms: int = ...
+    ) -> Log:
+        """Opens or creates, checks every file for damage (ValueError naming file and offset: a broken batch with a
+        valid one behind it is corruption, not a tail), syncs what was found, and starts the thread.
+        `sync_delay_ms` slows every sync, for measurements and tests."""
+
+    def groups(self) -> list[int]: ...
+    def state(self, group: int) -> tuple[tuple[int, int, int], int, int] | None:
+        """(hard state, first index, last index) of a group, or None if the log does not know it."""
+
+    def read(self, group: int, low: int, high: int, bytes_max: int) -> list[EntryTuple]:
+        """Entries [low, high), at least one, cut at `bytes_max`. Blocking: for start-up only."""
+
+    def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None:
+        """First state of a group whose log starts behind (prev_index, prev_term); synced before it returns."""
+
+    def prev(self, group: int) -> tuple[int, int]:
+        """(index, term) of the entry before the first one kept."""
+
+    def append(self, writes: Writes) -> None:
+        """Hand over; returns at once. The bell rings when it is durable."""
+
+    def durable(self) -> list[tuple[int, int]]:
+        """(group, ready number) that became durable since the last call. OSError once a write or sync has failed:
+        the log never writes again after that."""
+
+    def cut(self, group: int, index: int) -> None:
+        """Forget entries up to `index`, later, on the log's thread."""
+
+    def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None:
+        """Read [low, high) on a native thread; the result comes from `fetched`."""
+
+    def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
+    def stats(self) -> dict[str, float]:
+        """appends, syncs, sync_seconds_total, sync_seconds_max, append_bytes, queued_bytes, disk_bytes."""
+
+    def close(self) -> None:
+        """Finish what was handed over, sync, end the thread. Idempotent."""
