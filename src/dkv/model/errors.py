@@ -1,0 +1,125 @@
+"""One tree of errors, sorted by what the caller should do next (STYLE, Errors).
+
+Each class carries the gRPC code it travels as and whether the operation may have happened. A missing key and a failed
+compare are outcomes, not errors.
+"""
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """gRPC status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ABORTED = 10
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+
+
+class DkvError(Exception):
+    """The root. `code` and `may_have_happened` are facts of the class."""
+
+    code = Code.UNKNOWN
+    may_have_happened = False
+
+
+class InvalidRequest(DkvError):
+    """Fix the request."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class LimitExceeded(InvalidRequest):
+    """Something was larger than it may be. `index` is the entry of a batch, or -1."""
+
+    def __init__(self, kind: str, limit: int, actual: int, index: int = -1) -> None:
+        where = f" (entry {index})" if index >= 0 else ""
+        super().__init__(f"{kind} is {actual}, the limit is {limit}{where}")
+        self.kind, self.limit, self.actual, self.index = kind, limit, actual, index
+
+
+class Unavailable(DkvError):
+    """Wait and retry; certainly not proposed."""
+
+    code = Code.UNAVAILABLE
+
+
+class NoLeader(Unavailable):
+    """The vBucket has no leader now, or this node has not caught up since its start."""
+
+
+class ShuttingDown(Unavailable):
+    """The server takes no new work."""
+
+
+class Overloaded(DkvError):
+    """Back off for `retry_after_ms`."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+    def __init__(self, why: str, retry_after_ms: int = 100) -> None:
+        super().__init__(why)
+        self.retry_after_ms = retry_after_ms
+
+
+class OutcomeUnknown(DkvError):
+    """A write that may have happened: retry only with the same session and sequence."""
+
+    code = Code.DEADLINE_EXCEEDED
+    may_have_happened = True
+
+
+class StaleRead(DkvError):
+    """Accept weaker, or ask another node. `lag` in changes."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, why: str, lag: int) -> None:
+        super().__init__(why)
+        self.lag = lag
+
+
+class HistoryPurged(DkvError):
+    """Bootstrap, then resume."""
+
+    code = Code.OUT_OF_RANGE
+
+    def __init__(self, requested: int, oldest: int, latest: int) -> None:
+        super().__init__(f"changes from {requested} are no longer available, oldest is {oldest}")
+        self.requested, self.oldest, self.latest = requested, oldest, latest
+
+
+class FolderRefused(DkvError):
+    """The folder is not ours to open: in use, foreign, newer, read-only. Nothing in it was changed."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class StorageFailed(DkvError):
+    """A write or sync of the log or engine failed. The process ends; it is never retried (INVARIANTS 6)."""
+
+    code = Code.UNAVAILABLE
+    may_have_happened = True
+
+
+class Corrupt(StorageFailed):
+    """Bytes on disk are not what was written."""
+
+    code = Code.DATA_LOSS
+
+
+class InvariantBroken(DkvError):
+    """Our bug: stop the node, keep the evidence."""
+
+    code = Code.INTERNAL
+    may_have_happened = True

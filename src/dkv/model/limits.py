@@ -1,0 +1,27 @@
+"""Every limit a caller can meet (INVARIANTS 20). Servers make one from their settings and hand it to the services."""
+
+from dataclasses import dataclass
+
+KEY_BYTES_MAX = 65_000
+"""Persisted format: a key's length is a u16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    key_bytes_max: int = KEY_BYTES_MAX
+    value_bytes_max: int = 4 << 20
+    request_bytes_max: int = 4 << 20
+    multi_get_keys_max: int = 10_000
+    multi_put_entries_max: int = 10_000
+    reply_bytes_max: int = 16 << 20
+    """Of a MultiGet, counted while reading."""
+    entry_bytes_max: int = 1 << 20
+    """Of a log entry, unless it is one command."""
+    iterates_open_max: int = 1_000
+    iterate_idle_ms_max: int = 60_000
+    """An Iterate whose reader makes no progress pins files for no longer than this."""
+    slice_bytes_max: int = 256 << 10
+    """Work on a long reply per turn."""
+    sessions_max: int = 10_000
+    session_outstanding_max: int = 1_024
+    session_idle_ms_max: int = 3_600_000

@@ -1,0 +1,44 @@
+"""Consensus and its log: entries go in, committed entries come out, once, in order, durable on a quorum."""
+
+from typing import NamedTuple, Protocol
+
+Conf = tuple[list[int], list[int], list[int], list[int], bool]
+"""(voters, learners, outgoing voters, next learners, auto leave)"""
+EntryTuple = tuple[int, int, int, bytes]
+"""(index, term, kind, data); kind 0 is a normal entry, empty data the first entry of a leader."""
+
+
+class Ready(NamedTuple):
+    """What one vBucket's group produced in one turn."""
+
+    vbucket: int
+    committed: list[EntryTuple]
+    messages: list[tuple[int, bytes]]
+    """(peer, message) that may leave now."""
+    reads: list[tuple[bytes, int]]
+    """(context, index): reads that may be served once `index` is applied."""
+    reads_lost: list[bytes]
+    leadership: tuple[int, int, int] | None
+    """(leader, role, term) when it changed; role 0 follower, 1 candidate, 2 leader, 3 pre-candidate."""
+
+
+class Consensus(Protocol):
+    def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None: ...
+    def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None: ...
+    def campaign(self, vbucket: int) -> bool: ...
+    def tick(self, count: int) -> None: ...
+    def propose(self, vbucket: int, data: bytes) -> tuple[int, int] | None:
+        """(term, index), or None: not the leader, or not now."""
+
+    def advance(self) -> list[Ready]:
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news."""
+
+    def applied(self, marks: list[tuple[int, int]]) -> None:
+        """(vBucket, index) applied."""
+
+    def cut(self, vbucket: int, index: int) -> None:
+        """The log up to `index` is not needed any more: the engine has synced beyond it."""
+
+    def status(self, vbucket: int) -> dict[str, object]: ...
+    def stats(self) -> dict[str, float]: ...
+    def close(self) -> None: ...

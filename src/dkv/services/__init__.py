@@ -1,0 +1,1 @@
+"""One module a gRPC service: bytes -> request -> decision -> reply. They decide; the node performs."""

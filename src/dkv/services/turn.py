@@ -1,0 +1,75 @@
+"""What the services ask of one turn of the node, and what they answer in it.
+
+Columns, not objects: a list grows by one per call, and everything that costs more than that is done once per turn.
+The node owns the order: services accept calls, the node proposes and applies, the store reads, services answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dkv.model.commands import Command, Outcome
+from dkv.model.errors import DkvError
+from dkv.ports.edge import Finish, HttpReply
+
+PutReplies = Callable[["Turn", Sequence[int], Sequence[Outcome], int], None]
+"""Answers applied writes: (turn, call ids, their outcomes, log time)."""
+
+
+@dataclass(slots=True)
+class PointRead:
+    """Rows wanted by the calls of one batch, flattened; `answer` gets their values in the same order."""
+
+    keys: list[bytes]
+    """User keys."""
+    answer: Callable[["Turn", list[bytes | None], "View"], None]
+    """Called with the raw rows (None: no row) and what is true at this turn."""
+
+
+@dataclass(slots=True, frozen=True)
+class View:
+    """What a read of this turn may know about the state it reads."""
+
+    log_time: int
+    """Wall milliseconds: a row whose expiry is at or below it is gone."""
+    change_number: int
+    """The latest applied."""
+    history_id: bytes
+
+
+@dataclass(slots=True)
+class ScanRequest:
+    """A reply stream of pairs, fed by a job in slices."""
+
+    call_id: int
+    start: bytes
+    end: bytes
+    """Exclusive; empty: to the last key."""
+    reverse: bool
+    limit: int
+    """0: all."""
+    encode: Callable[[bytes, bytes, int], bytes]
+    """(key, value, expires_at) -> one message of the stream."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """One turn's columns. Made by the node, filled by services, drained by the node."""
+
+    wall_ms: int
+    commands: list[Command] = field(default_factory=list)
+    command_calls: list[int] = field(default_factory=list)
+    """commands[i] was asked for by call command_calls[i] ..."""
+    command_answers: list[PutReplies] = field(default_factory=list)
+    """... and is answered by command_answers[i] once applied."""
+    reads: list[PointRead] = field(default_factory=list)
+    scans: list[ScanRequest] = field(default_factory=list)
+    reply_ids: list[int] = field(default_factory=list)
+    replies: list[bytes] = field(default_factory=list)
+    items: list[tuple[int, list[bytes]]] = field(default_factory=list)
+    finished: list[Finish] = field(default_factory=list)
+    http: list[HttpReply] = field(default_factory=list)
+
+    def fail(self, call_id: int, error: DkvError, details: bytes = b"") -> None:
+        """Ends a call or stream with the status of `error`."""
+        retry_after_ms = getattr(error, "retry_after_ms", -1)
+        self.finished.append((call_id, int(error.code), str(error), details, retry_after_ms))
