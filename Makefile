@@ -1,0 +1,114 @@
+# The verbs of this project, the same for people and CI. A fresh clone needs Python 3.11, Rust (cargo), make and a C
+# compiler; everything else is installed into .venv, at the versions and hashes of requirements/*.txt.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DATA ?= .data
+LISTEN ?= 127.0.0.1:8080
+SEEDS ?= 200
+TESTS ?= tests
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+BIN := .venv/bin
+MANIFEST := crate/Cargo.toml
+CRATE := $(MANIFEST) crate/Cargo.lock $(shell find crate/src -name '*.rs' 2>/dev/null)
+CHECKED := $(wildcard src tests benchmarks examples tools)
+
+# A stamp alone proves nothing when what it stands for was deleted.
+ifeq ($(wildcard $(BIN)/python),)
+FORCE_VENV := force
+endif
+ifeq ($(wildcard src/dkv/_native*.so),)
+FORCE_NATIVE := force
+endif
+
+.PHONY: help run build test lint fmt types sim bench proto lock compat clean force
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make run     build, and serve on $(LISTEN) with the data in $(DATA)/'
+	@echo 'make build   install the tools and build the native module (about two minutes the first time)'
+	@echo 'make test    build, and run all tests       TESTS=tests/unit  PYTEST_ARGS="-k expiry"'
+	@echo 'make lint    everything CI checks without running the server'
+	@echo 'make fmt     format Python and Rust'
+	@echo 'make types   mypy, and the stub of the native module against the built one'
+	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS)'
+	@echo 'make compat  independent clients and recorded wire bytes'
+	@echo 'make bench   compare with etcd and redis    BENCH_ARGS=--quick'
+	@echo 'make proto   write src/dkv/wire/ from proto/'
+	@echo 'make lock    resolve requirements/*.in into *.txt; the only verb that chooses versions'
+	@echo 'make clean   remove what was built'
+
+run: build
+	@echo 'Serving on $(LISTEN), data in $(DATA)/. Stop with Ctrl-C. In another terminal:'
+	@echo '    ./bin/dkvctl -a $(LISTEN) --set hello world'
+	@echo '    ./bin/dkvctl -a $(LISTEN) --get hello'
+	@exec ./bin/dkvsrv --db-folder $(DATA) --listen-addr $(LISTEN)
+
+build: .build/native
+
+.build/venv: requirements/run.txt requirements/dev.txt $(FORCE_VENV)
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed, and no python3 was found.' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python 3.11 or newer is needed; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'Rust is needed, and no cargo was found.' >&2; exit 1; }
+	@echo 'Building: the tools into .venv, then the native module. The first time takes about two minutes.'
+	@rm -rf .venv .build
+	@'$(PYTHON)' -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+	    -r requirements/run.txt -r requirements/dev.txt
+	@mkdir -p .build && touch $@
+
+# pip refuses hashes for a folder, so the package itself is put in place by maturin: compiled into src/dkv, and src/ on
+# the path of the venv.
+.build/native: .build/venv pyproject.toml $(CRATE) $(FORCE_NATIVE)
+	@echo 'Building the native module from crate/ (about two minutes from nothing, seconds after a change).'
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/maturin develop --quiet --release --locked
+	@touch $@
+
+test: build
+	@$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+lint: build types
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check --quiet $(CHECKED) || { echo 'Not formatted: run make fmt.' >&2; exit 1; }
+	@$(BIN)/lint-imports --no-logo
+	@if [ -f tools/make_wire.py ]; then $(BIN)/python tools/make_wire.py --check; fi
+	@$(BIN)/python tools/check_tree.py
+	@cargo fmt --manifest-path $(MANIFEST) --check
+	@cargo clippy --quiet --locked --manifest-path $(MANIFEST) --all-targets -- -D warnings
+
+types: build
+	@$(BIN)/mypy
+	@$(BIN)/python -m mypy.stubtest dkv._native --mypy-config-file pyproject.toml
+
+fmt: .build/venv
+	@$(BIN)/ruff check --fix --quiet $(CHECKED)
+	@$(BIN)/ruff format --quiet $(CHECKED)
+	@cargo fmt --manifest-path $(MANIFEST)
+
+sim: build
+	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS)
+
+compat: build
+	@$(BIN)/python -m pytest $(wildcard tests/compatibility) tests/integration/test_wire_grpcio.py $(PYTEST_ARGS)
+
+bench: build
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+proto: .build/venv
+	@$(BIN)/python tools/make_wire.py
+
+# Nothing about where packages come from may enter the locks: no index, no folder, no header with a command line.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --no-header
+
+lock:
+	@test -x $(BIN)/uv || $(MAKE) .build/venv
+	@$(LOCK) $(LOCK_ARGS) requirements/run.in -o requirements/run.txt
+	@$(LOCK) $(LOCK_ARGS) requirements/dev.in -o requirements/dev.txt
+	@if grep -nE '://|--index|--find-links|@ file' requirements/*.txt; then \
+	    echo 'The locks name a place: they must not.' >&2; exit 1; fi
+
+clean:
+	@rm -rf .venv .build crate/target .mypy_cache .ruff_cache .pytest_cache .import_linter_cache src/dkv/_native*.so
