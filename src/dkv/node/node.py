@@ -1,0 +1,186 @@
+"""One node, one thread, one turn at a time.
+
+    poll -> services accept -> propose -> advance (log, quorum) -> apply -> read -> scan -> emit
+
+A turn shares one parse loop, one log entry, one sync, one multi-get and one reply call among everything that arrived.
+Nothing here may be per call that can be per turn. The node never waits but in `edge.poll`, never syncs in line, and
+owns no policy: services say what calls mean, the replica says what entries mean, upkeep says what is due.
+
+Invariants kept here: nothing is read before the first entry of the own term is applied (5); a failed write or sync of
+log or engine leaves as `StorageFailed` and is never retried (6); batches given to the engine are at most 1 MiB or one
+entry, and under pressure applying waits (17).
+"""
+
+from dkv.model.errors import NoLeader, Overloaded, ShuttingDown, StorageFailed
+from dkv.model.limits import Limits
+from dkv.node.scans import Scans
+from dkv.node.upkeep import Upkeep
+from dkv.node.writes import Writes
+from dkv.ports.clock import Clock, Now
+from dkv.ports.consensus import Consensus, EntryTuple
+from dkv.ports.edge import Edge
+from dkv.ports.store import Store
+from dkv.services.registry import Services
+from dkv.services.turn import Turn, View
+from dkv.vbucket.replica import Replica
+
+CALLS_PER_TURN_MAX = 1024
+"""Large enough that 1,024 calls in flight share one sync, small enough that a turn stays below 5 ms."""
+WAIT_MS = 100
+"""The longest a node sleeps: signals are seen within it."""
+APPLY_BYTES_MAX = 1 << 20
+LEADER = 2
+
+
+class Node:
+    """Owns the order of one turn. One thread calls it; the simulation calls the same methods."""
+
+    def __init__(
+        self,
+        *,
+        edge: Edge,
+        consensus: Consensus,
+        store: Store,
+        clock: Clock,
+        replica: Replica,
+        services: Services,
+        limits: Limits,
+        free_bytes_min: int = 0,
+    ) -> None:
+        self.edge, self.consensus, self.store, self.clock = edge, consensus, store, clock
+        self.replica, self.services = replica, services
+        self.writes = Writes(replica, consensus, limits)
+        self.scans = Scans(store, replica, limits)
+        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min)
+        self.draining = False
+        self.turns = 0
+        self._unapplied: list[EntryTuple] = []
+        self._term = 0
+        self._is_leader = False
+
+    @property
+    def is_readable(self) -> bool:
+        """Leads its group and has applied an entry of its own term (INVARIANTS 5)."""
+        return self._is_leader and self.replica.applied_term == self._term
+
+    def turn(self, wait_ms: int = WAIT_MS) -> None:
+        """One round. Raises StorageFailed or InvariantBroken when the node must end."""
+        self.turns += 1
+        at_once = self._unapplied or self.scans.has_room
+        calls, closed, progress, requests = self.edge.poll(0 if at_once else wait_ms, CALLS_PER_TURN_MAX)
+        now = self.clock.now()
+        turn = Turn(now.wall_ms)
+        for method, call_ids, messages in calls:
+            self.services.accept(method, call_ids, messages, turn)
+        if requests:
+            self.services.accept_http(requests, turn)
+        self.scans.forget(closed)
+        self.scans.drained(progress, now)
+        self._propose(turn, now)
+        self._advance(turn)
+        self._read(turn)
+        self.scans.open(turn, self.is_readable, now)
+        self.scans.feed(turn, now)
+        self.upkeep.after_turn(now)
+        self._emit(turn)
+
+    def _propose(self, turn: Turn, now: Now) -> None:
+        if self.is_readable and not self._unapplied:
+            turn.commands += (due := self.upkeep.commands_due(now))
+            turn.command_calls += [0] * len(due)
+            turn.command_answers += [_unasked] * len(due)
+        if turn.commands:
+            self.writes.propose(turn, now, self._refusal(now))
+
+    def _refusal(self, now: Now) -> NoLeader | Overloaded | ShuttingDown | None:
+        """Why no write may be proposed now; None when it may."""
+        if not self.is_readable:
+            return NoLeader("no leader is known for this vBucket, try again")
+        if self._unapplied:
+            return Overloaded("the storage engine cannot keep up with writes")
+        return self.upkeep.disk_full(now)
+
+    def _advance(self, turn: Turn) -> None:
+        """Let consensus move and apply what it has committed."""
+        try:
+            readies = self.consensus.advance()
+        except OSError as failure:
+            raise StorageFailed(f"the log cannot be written: {failure}") from failure
+        for ready in readies:
+            if ready.leadership is not None:
+                _, role, self._term = ready.leadership
+                self._is_leader = role == LEADER
+                if not self._is_leader:
+                    self.writes.leadership_lost(turn)
+            self._unapplied += ready.committed
+        if self._unapplied and not self.store.pressure().stopped:
+            self._apply(turn)
+
+    def _apply(self, turn: Turn) -> None:
+        entries, self._unapplied = self._unapplied, []
+        start = 0
+        while start < len(entries):
+            end, size = start + 1, len(entries[start][3])
+            while end < len(entries) and (size := size + len(entries[end][3])) <= APPLY_BYTES_MAX:
+                end += 1
+            chunk = entries if end - start == len(entries) else entries[start:end]
+            keys = self.replica.keys_read(chunk)
+            applied = self.replica.apply(chunk, self.store.get_many(keys) if keys else [])
+            self.store.write(applied.batch)
+            self.upkeep.note_applied(sum(len(entry[3]) for entry in chunk))
+            self.writes.answer(applied.results, turn)
+            start = end
+        self.consensus.applied([(self.replica.vbucket, entries[-1][0])])
+
+    def _read(self, turn: Turn) -> None:
+        """One multi-get for all point reads of the turn, on the state just applied."""
+        if not turn.reads:
+            return
+        view = self._view()
+        row_keys = self.replica.row_keys
+        if len(turn.reads) == 1:
+            read = turn.reads[0]
+            read.answer(turn, self.store.get_many(row_keys(read.keys)), view)
+            return
+        values = self.store.get_many(row_keys([key for read in turn.reads for key in read.keys]))
+        start = 0
+        for read in turn.reads:
+            end = start + len(read.keys)
+            read.answer(turn, values[start:end], view)
+            start = end
+
+    def _view(self) -> View:
+        return View(
+            self.replica.log_time, self.replica.change_number, bytes(self.replica.history_id), self.is_readable
+        )
+
+    def _emit(self, turn: Turn) -> None:
+        if turn.replies or turn.items or turn.finished or turn.http:
+            self.edge.emit(turn.reply_ids, turn.replies, turn.items, turn.finished, turn.http)
+
+    def recover(self) -> None:
+        """Stand for election (a group of one wins at once) and apply the log until reads are safe. Blocks."""
+        self.consensus.campaign(self.replica.vbucket)
+        while not self.is_readable:
+            self.turn(WAIT_MS)
+
+    def drain(self, timeout_ms: int) -> bool:
+        """Take no new connections, finish the open calls. Returns whether all ended in time."""
+        self.edge.stop_accepting()
+        self.draining = True
+        deadline = self.clock.now().monotonic_ms + timeout_ms
+        while self.edge.open_calls() > 0:
+            if self.clock.now().monotonic_ms >= deadline:
+                return False
+            self.turn(10)
+        return True
+
+    def close(self) -> None:
+        """Sync and close log and engine. The edge is closed by who made it."""
+        self.scans.close()
+        self.consensus.close()
+        self.store.close()
+
+
+def _unasked(turn: Turn, call_ids: object, outcomes: object, log_time: int) -> None:
+    """Nobody waits for what upkeep proposed."""

@@ -1,0 +1,60 @@
+"""Opening a vBucket from what store and log hold: the one path for the server and the simulation.
+
+Crash between any two steps: the metadata row is written and synced first, then the log's first state; a row without a
+log whose applied index is still the first one is an interrupted creation and is finished. Anything else that does not
+fit together refuses to start (INVARIANTS 2).
+"""
+
+from dkv.model.errors import Corrupt
+from dkv.ports.clock import Clock, Random
+from dkv.ports.consensus import Consensus
+from dkv.ports.store import Store
+from dkv.vbucket.replica import Replica
+
+FIRST_INDEX = 1
+
+
+def open_vbucket(vbucket: int, replica_id: int, store: Store, consensus: Consensus, clock: Clock, random: Random) -> Replica:
+    """Load or create the replica and its Raft group; entries behind its applied index come out of `advance`."""
+    row = store.get_many([Replica.metadata_key(vbucket)])[0]
+    if row is None:
+        if consensus.has_group(vbucket):
+            raise Corrupt("the log has entries of a vBucket that the engine does not know; restore from a backup")
+        conf = ([replica_id], [], [], [], False)
+        store.write(Replica.first_rows(vbucket, replica_id, random.bytes(16), conf, clock.now().wall_ms))
+        store.sync()
+        row = store.get_many([Replica.metadata_key(vbucket)])[0]
+        assert row is not None
+    replica = _load(vbucket, row, store)
+    if not consensus.has_group(vbucket):
+        if replica.applied_index != FIRST_INDEX:
+            raise Corrupt(f"the engine has applied entry {replica.applied_index}, but the log is empty")
+        consensus.create_group(vbucket, replica.members)
+    consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index)
+    return replica
+
+
+def _load(vbucket: int, row: bytes, store: Store) -> Replica:
+    replica_ranges = Replica.ranges(row)
+    sessions = _read_all(store, *replica_ranges.sessions)
+    first_expiries = _read_some(store, *replica_ranges.expiries)
+    return Replica.open(vbucket, row, sessions, first_expiries)
+
+
+def _read_all(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+    rows: list[tuple[bytes, bytes]] = []
+    scan = store.scan(start, end)
+    try:
+        while part := scan.take(1_000, 1 << 20):
+            rows += part
+    finally:
+        scan.close()
+    return rows
+
+
+def _read_some(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+    scan = store.scan(start, end)
+    try:
+        return scan.take(1, 1)
+    finally:
+        scan.close()

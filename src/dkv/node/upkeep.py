@@ -1,0 +1,90 @@
+"""What a node does unasked: Raft ticks, clock ticks and sweeps, engine syncs, cutting the log, watching the disk.
+
+The log is cut only behind what the engine has synced (INVARIANTS 17): the applied index is noted before the sync is
+requested and the cut happens when that mark comes back.
+"""
+
+from dkv.jobs.sweep import sweep_command
+from dkv.model.commands import Command, Tick
+from dkv.model.errors import Overloaded
+from dkv.ports.clock import Now
+from dkv.ports.consensus import Consensus
+from dkv.ports.store import Store
+from dkv.vbucket.replica import Replica
+
+RAFT_TICK_MS = 100
+RAFT_TICKS_PER_TURN_MAX = 3
+"""A slow turn must not look like a silent leader."""
+CLOCK_TICK_INTERVAL_MS = 50
+SWEEP_INTERVAL_MS = 200
+SWEEP_ROWS_MAX = 1_000
+SYNC_INTERVAL_MS = 1_000
+SYNC_BYTES = 32 << 20
+"""Applied bytes after which the engine is synced without waiting for the interval: bounds the replay at start."""
+DISK_CHECK_INTERVAL_MS = 200
+
+
+class Upkeep:
+    """Owns the due times. Decides nothing about keys."""
+
+    def __init__(self, store: Store, consensus: Consensus, replica: Replica, free_bytes_min: int) -> None:
+        self._store, self._consensus, self._replica = store, consensus, replica
+        self._free_bytes_min = free_bytes_min
+        self._raft_ticked_ms = -1
+        self._ticked_ms = self._swept_ms = self._synced_ms = self._disk_checked_ms = -1_000_000
+        self._bytes_since_sync = 0
+        self._index_at_sync = replica.applied_index
+        self._is_disk_full = False
+
+    def commands_due(self, now: Now) -> list[Command]:
+        """A tick when an expiry is due and not yet visible; a sweep of what has expired."""
+        due: list[Command] = []
+        if now.monotonic_ms - self._ticked_ms >= CLOCK_TICK_INTERVAL_MS and self._replica.tick_due(now):
+            self._ticked_ms = now.monotonic_ms
+            due.append(Tick())
+        if now.monotonic_ms - self._swept_ms >= SWEEP_INTERVAL_MS and self._replica.sweep_due():
+            self._swept_ms = now.monotonic_ms
+            due += self._sweep()
+        return due
+
+    def _sweep(self) -> list[Command]:
+        scan = self._store.scan(*self._replica.expired_range())
+        try:
+            rows = scan.take(SWEEP_ROWS_MAX, 1 << 20)
+        finally:
+            scan.close()
+        command = sweep_command(rows)
+        return [] if command is None else [command]
+
+    def note_applied(self, applied_bytes: int) -> None:
+        self._bytes_since_sync += applied_bytes
+
+    def after_turn(self, now: Now) -> None:
+        self._tick_raft(now)
+        self._sync_and_cut(now)
+
+    def _tick_raft(self, now: Now) -> None:
+        if self._raft_ticked_ms < 0:
+            self._raft_ticked_ms = now.monotonic_ms
+        ticks = (now.monotonic_ms - self._raft_ticked_ms) // RAFT_TICK_MS
+        if ticks > 0:
+            self._raft_ticked_ms += ticks * RAFT_TICK_MS
+            self._consensus.tick(min(ticks, RAFT_TICKS_PER_TURN_MAX))
+
+    def _sync_and_cut(self, now: Now) -> None:
+        if (synced := self._store.take_synced()) is not None:
+            self._consensus.cut(self._replica.vbucket, synced)
+        applied = self._replica.applied_index
+        due = now.monotonic_ms - self._synced_ms >= SYNC_INTERVAL_MS or self._bytes_since_sync >= SYNC_BYTES
+        if due and applied > self._index_at_sync:
+            self._index_at_sync, self._synced_ms, self._bytes_since_sync = applied, now.monotonic_ms, 0
+            self._store.request_sync(applied)
+
+    def disk_full(self, now: Now) -> Overloaded | None:
+        """Refuse writes before either store meets a full disk; reads go on, writes resume by themselves."""
+        if now.monotonic_ms - self._disk_checked_ms >= DISK_CHECK_INTERVAL_MS:
+            self._disk_checked_ms = now.monotonic_ms
+            self._is_disk_full = self._store.free_bytes() < self._free_bytes_min
+        if not self._is_disk_full:
+            return None
+        return Overloaded(f"the disk has less than {self._free_bytes_min >> 20} MiB left, writes are refused", 1_000)

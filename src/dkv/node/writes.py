@@ -1,0 +1,93 @@
+"""Writes on their way: proposed, in the log, not yet applied.
+
+A call waits here under the index its entry got. An entry that comes back with the same term is ours and answers its
+calls; one with another term took the place of ours, which can then never be applied.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dkv.model.commands import Command, Outcome
+from dkv.model.errors import DkvError, NoLeader, OutcomeUnknown, Overloaded
+from dkv.model.limits import Limits
+from dkv.ports.clock import Now
+from dkv.ports.consensus import Consensus
+from dkv.services.turn import PutReplies, Turn
+from dkv.vbucket.replica import EntryResult, Replica
+
+
+class Waiting(NamedTuple):
+    """The calls of one entry, in the order of its commands."""
+
+    term: int
+    call_ids: list[int]
+    answers: list[PutReplies]
+
+
+class Writes:
+    """Owns the calls between proposal and application. Bounded by Raft's limit on uncommitted bytes."""
+
+    def __init__(self, replica: Replica, consensus: Consensus, limits: Limits) -> None:
+        self._replica, self._consensus, self._limits = replica, consensus, limits
+        self._waiting: dict[int, Waiting] = {}
+
+    def propose(self, turn: Turn, now: Now, refusal: DkvError | None) -> None:
+        """Make one entry of the turn's commands, more when they exceed the limit of an entry."""
+        if refusal is not None:
+            _fail_all(turn, turn.command_calls, refusal)
+            return
+        self._propose(turn, now, turn.commands, turn.command_calls, turn.command_answers)
+
+    def _propose(
+        self, turn: Turn, now: Now, commands: list[Command], call_ids: list[int], answers: list[PutReplies]
+    ) -> None:
+        proposal = self._replica.propose(commands, now)
+        if len(proposal.data) > self._limits.entry_bytes_max and len(commands) > 1:
+            half = len(commands) // 2
+            self._propose(turn, now, commands[:half], call_ids[:half], answers[:half])
+            self._propose(turn, now, commands[half:], call_ids[half:], answers[half:])
+            return
+        accepted = self._consensus.propose(self._replica.vbucket, proposal.data)
+        if accepted is None:
+            _fail_all(turn, call_ids, Overloaded("too many writes wait for the log"))
+            return
+        term, index = accepted
+        self._replica.note_proposed(index, term, proposal)
+        self._waiting[index] = Waiting(term, call_ids, answers)
+
+    def answer(self, results: Sequence[EntryResult], turn: Turn) -> None:
+        """Answer the calls whose entries were applied."""
+        for result in results:
+            waiting = self._waiting.pop(result.index, None)
+            if waiting is None:
+                continue
+            if waiting.term != result.term:
+                _fail_all(turn, waiting.call_ids, NoLeader("another leader took over, the write was not applied"))
+                continue
+            _answer_runs(waiting, result.outcomes, result.log_time, turn)
+
+    def leadership_lost(self, turn: Turn) -> None:
+        """What waits may still be committed by the next leader: nobody can know now."""
+        for waiting in self._waiting.values():
+            _fail_all(turn, waiting.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
+        self._waiting.clear()
+
+
+def _answer_runs(waiting: Waiting, outcomes: Sequence[Outcome], log_time: int, turn: Turn) -> None:
+    """Calls of one kind lie side by side: answer each run in one call of its service."""
+    answers, call_ids, start = waiting.answers, waiting.call_ids, 0
+    while start < len(answers):
+        answer, end = answers[start], start + 1
+        while end < len(answers) and answers[end] == answer:
+            end += 1
+        if end - start == len(answers):
+            answer(turn, call_ids, outcomes, log_time)
+        else:
+            answer(turn, call_ids[start:end], outcomes[start:end], log_time)
+        start = end
+
+
+def _fail_all(turn: Turn, call_ids: list[int], error: DkvError) -> None:
+    for call_id in call_ids:
+        if call_id:
+            turn.fail(call_id, error)

@@ -1,0 +1,106 @@
+"""dkvsrv, put together: folder, log, engine, replica, services, edge, then turns until a signal.
+
+The order is the safety: the folder is locked before anything in it is read, the log is synced and checked before Raft
+sees it, the first entry of the own term is applied before the port opens.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+from dkv import __version__
+from dkv.edge import EdgeServer
+from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvariantBroken, StorageFailed
+from dkv.server.logs import configure
+from dkv.server.parts import Parts, assemble
+from dkv.settings import Settings
+
+EXIT_OK, EXIT_FAILED = 0, 1
+
+
+class _Signals:
+    """Remembers the first stop signal; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.caught: str | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.caught is not None:
+            os._exit(EXIT_FAILED)
+        self.caught = {signal.SIGINT: "interrupt", signal.SIGQUIT: "quit"}.get(signal.Signals(number), "terminated")
+
+
+def run(settings: Settings, warnings: list[str]) -> int:
+    """Serve until a signal. Returns the exit status; every failure is one clear line on stderr."""
+    logger = configure(settings.log_level)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    try:
+        return _serve(settings, logger)
+    except (FolderRefused, Corrupt) as refused:
+        print(f"dkvsrv: {refused}", file=sys.stderr)
+    except DkvError as failure:
+        logger.error("the server ends: %s", failure)
+    except OSError as failure:
+        print(f"dkvsrv: {failure}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _serve(settings: Settings, logger: logging.Logger) -> int:
+    signals = _Signals()
+    started = time.monotonic()
+    parts = assemble(settings)
+    try:
+        parts.node.recover()
+        _listen(parts.edge, settings, logger)
+        _announce(parts, settings, time.monotonic() - started)
+        _turn_until_signal(parts, signals, logger)
+        parts.services.shutting_down()
+        if not parts.node.drain(settings.drain_timeout_ms):
+            logger.warning("some calls did not end within the drain timeout and were dropped")
+        parts.edge.close()
+        parts.node.close()
+        return EXIT_OK
+    finally:
+        parts.edge.close()
+        parts.folder.close()
+
+
+def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) -> None:
+    turn = parts.node.turn
+    try:
+        while signals.caught is None:
+            turn()
+    except (StorageFailed, InvariantBroken) as failure:
+        replica = parts.node.replica
+        logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
+        raise
+    print(f"[WARN] Caught signal: {signals.caught}. Shutting down...", file=sys.stderr, flush=True)
+
+
+def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> None:
+    edge.listen(settings.listen_addr)
+    try:
+        edge.listen_http(settings.http_listen_addr)
+    except OSError as busy:
+        if settings.http_listen_given:
+            raise
+        logger.warning("no metrics and health over HTTP: %s", busy)
+
+
+def _announce(parts: Parts, settings: Settings, seconds: float) -> None:
+    replica = parts.node.replica
+    print(
+        f"dkvsrv {__version__} serves gRPC on {settings.listen_addr}, HTTP on {settings.http_listen_addr}; "
+        f"{settings.db_engine} in {parts.folder.path}; recovered {replica.change_number} changes "
+        f"in {seconds:.2f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+

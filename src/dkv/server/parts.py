@@ -1,0 +1,90 @@
+"""Makes the parts of a real node and joins them. Constructors only; no decision but which part."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkv.edge import Bell, EdgeServer, Log, Raft
+from dkv.edge.consensus import NativeConsensus
+from dkv.model.errors import Corrupt, StorageFailed
+from dkv.model.limits import Limits
+from dkv.node.node import Node
+from dkv.node.opening import open_vbucket
+from dkv.server.clock import SystemClock, SystemRandom
+from dkv.services.registry import Services
+from dkv.settings import Settings
+from dkv.storage.folder import Folder
+from dkv.storage.rocksdb import RocksDbStore
+
+VBUCKET = 1
+"""A standalone server has one vBucket."""
+LOG_FILE_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a running server is made of. The node uses all; only the server closes edge and folder."""
+
+    folder: Folder
+    edge: EdgeServer
+    services: Services
+    node: Node
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        value_bytes_max=settings.value_bytes_max,
+        request_bytes_max=settings.request_bytes_max,
+        multi_get_keys_max=settings.multi_get_keys_max,
+        reply_bytes_max=settings.reply_bytes_max,
+    )
+
+
+def assemble(settings: Settings) -> Parts:
+    """Everything up to, but not including, the election and the listeners."""
+    folder = Folder.open(Path(settings.db_folder), settings.db_engine)
+    try:
+        return _assemble_in(folder, settings)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _assemble_in(folder: Folder, settings: Settings) -> Parts:
+    bell, clock, limits = Bell(), SystemClock(), limits_of(settings)
+    log = _open_log(bell, folder, settings)
+    raft = Raft(seed=folder.node_id)
+    consensus = NativeConsensus(raft, log)
+    store = RocksDbStore(
+        folder.data,
+        block_cache_bytes=settings.block_cache_size,
+        write_buffer_bytes=settings.write_buffer_size,
+        on_synced=bell.ring,
+    )
+    replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
+    services = Services(limits)
+    edge = EdgeServer(
+        bell,
+        services.methods,
+        request_bytes_max=limits.request_bytes_max + (64 << 10),
+        inbox_bytes_max=settings.inbox_bytes_max,
+    )
+    node = Node(
+        edge=edge,
+        consensus=consensus,
+        store=store,
+        clock=clock,
+        replica=replica,
+        services=services,
+        limits=limits,
+        free_bytes_min=settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES,
+    )
+    return Parts(folder, edge, services, node)
+
+
+def _open_log(bell: Bell, folder: Folder, settings: Settings) -> Log:
+    try:
+        return Log(bell, str(folder.logs), file_bytes=LOG_FILE_BYTES, sync_delay_ms=settings.log_sync_delay_ms)
+    except ValueError as damage:
+        raise Corrupt(str(damage)) from damage
+    except OSError as failure:
+        raise StorageFailed(f"the log in {folder.logs} cannot be opened: {failure}") from failure
