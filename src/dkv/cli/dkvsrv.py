@@ -1,0 +1,37 @@
+"""dkvsrv: settings in, server out. Exit codes: 0 after a signal, 1 failure, 2 settings that cannot be used."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from dkv import __version__
+from dkv.settings import USAGE, SettingsError, help_text, load, parse_argv, report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        given = parse_argv(sys.argv[1:] if argv is None else argv)
+        if given.action == "help":
+            print(help_text())
+            return 0
+        if given.action == "version":
+            print(f"dkvsrv {__version__}")
+            return 0
+        loaded = load(given, os.environ)
+    except SettingsError as error:
+        print(f"dkvsrv: {error}", file=sys.stderr)
+        if error.usage:
+            print(USAGE, file=sys.stderr)
+        return 2
+    if given.action == "check-config":
+        for warning in loaded.warnings:
+            print(f"[WARN] {warning}", file=sys.stderr)
+        print(report(loaded))
+        return 0
+    from dkv.server.main import run  # The engine is loaded only by a server that starts.
+
+    return run(loaded.settings, loaded.warnings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Rules that look at more than one option, and what becomes of options that do not work yet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dkv.settings.errors import SettingsError
+from dkv.settings.ini import check_ini_exists
+from dkv.settings.option import Availability, Option
+
+
+def data_folder(values: Mapping[str, Any]) -> str:
+    """`db-folder`, or its place below the root folder."""
+    named: str = values["db-folder"]
+    return named or str(Path(values["root-folder"], values["node-name"], "data"))
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    if values["role"] != "none":
+        raise SettingsError(f"role {values['role']}: not available yet")
+    if values["diskless"] and values["db-engine"] == "rocksdb":
+        raise SettingsError("diskless is available only on Badger storage")
+    if values["db-engine"] != "rocksdb":
+        raise SettingsError(f"db-engine {values['db-engine']}: not available yet")
+    if values["db-engine-ini"]:
+        check_ini_exists(values["db-engine-ini"])
+    value_max, request_max = values["value-bytes-max"], values["request-bytes-max"]
+    if value_max > request_max:
+        raise SettingsError(f"value-bytes-max {value_max} is larger than request-bytes-max {request_max}")
+    name = values["node-name"]
+    if "/" in name or name in (".", ".."):
+        raise SettingsError(f"node-name {name!r}: must not be a path")
+
+
+def refuse_unavailable(option: Option, value: object, where: str, in_yaml: bool, warnings: list[str]) -> None:
+    """A file written for the original may carry settings of other roles; somebody who types one expects it to work."""
+    if value == option.default or option.availability is Availability.NOW:
+        return
+    if option.availability is Availability.NO_EFFECT:
+        warnings.append(f"{where} has no effect")
+    elif option.availability is Availability.OTHER_ROLE and in_yaml:
+        warnings.append(f"{where} is ignored: {option.refusal}")
+    else:
+        raise SettingsError(f"{where}: {option.refusal}")

@@ -1,0 +1,51 @@
+"""The settings of one server, complete and checked. Frozen: nothing changes them after the start."""
+
+from dataclasses import dataclass
+
+from dkv.model.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Fields are named after the options of the table; times end in `_ms`, sizes are bytes."""
+
+    listen_addr: str
+    http_listen_addr: str
+    http_listen_given: bool
+    """A busy HTTP port is an error only if somebody asked for it."""
+    drain_timeout_ms: int
+
+    db_folder: str
+    root_folder: str
+    db_engine: str
+    db_engine_ini: str
+    """Path of an existing file, or empty."""
+    db_diskless: bool
+    block_cache_size: int
+    write_buffer_size: int
+    min_free_disk_bytes: int
+    """0: two memtables and one log file."""
+    log_sync_delay_ms: int
+
+    value_bytes_max: int
+    request_bytes_max: int
+    reply_bytes_max: int
+    multi_get_keys_max: int
+    inbox_bytes_max: int
+
+    log_level: str
+    """debug, info, warn or error."""
+    node_name: str
+    dc_id: str
+    database: str
+    vbucket: str
+    role: str
+
+    def limits(self) -> Limits:
+        """What callers may send, for the services."""
+        return Limits(
+            value_bytes_max=self.value_bytes_max,
+            request_bytes_max=self.request_bytes_max,
+            reply_bytes_max=self.reply_bytes_max,
+            multi_get_keys_max=self.multi_get_keys_max,
+        )

@@ -1,0 +1,88 @@
+"""Values that stop the start, with the texts people know, and options that do not work yet."""
+
+from typing import Any
+
+import pytest
+
+from dkv.settings import SettingsError
+
+HOST_PORT = "is invalid, must be in host:port format"
+REFUSED = [
+    (["--listen-addr", "x"], f"given listen address: x {HOST_PORT}"),
+    (["--listen-addr", "h:99999"], f"given listen address: h:99999 {HOST_PORT}"),
+    (["--listen-addr", "::1:80"], f"given listen address: ::1:80 {HOST_PORT}"),
+    (["-dkvSvcPort", "x"], f"given listen address: 127.0.0.1:x {HOST_PORT}"),
+    (["--http-listen-addr", "x"], f"given HTTP listen address: x {HOST_PORT}"),
+    (["--statsd-addr", "x"], f"given StatsD address: x {HOST_PORT}"),
+    (["--repl-master-addr", "x"], f"given master address: x for replication {HOST_PORT}"),
+    (["--db-engine", "redis"], "Unknown storage engine: redis"),
+    (["-storage", "badger"], "db-engine badger: not available yet"),
+    (["--diskless"], "diskless is available only on Badger storage"),
+    (["-dbRole", "king"], "Invalid 'dbRole'. Allowed values are none|master|slave|discovery."),
+    (["--role", "Master"], "role master: not available yet"),
+    (["--role", "slave"], "role slave: not available yet"),
+    (["--role", "discovery"], "role discovery: not available yet"),
+    (["--db-engine-ini", "/no/such"], "given storage configuration file: /no/such does not exist"),
+    (["--nexus-cluster-url", "http://a:1"], "--nexus-cluster-url: not available yet"),
+    (["-nexusNodeUrl", "http://a:1"], "--nexusNodeUrl: not available yet"),
+    (["-nexusJoin"], "--nexusJoin: not available yet"),
+    (["-statsdAddr", "a:1"], "--statsdAddr: not available yet"),
+    (["--access-log", "stdout"], "--access-log: not available yet"),
+    (["-p"], "-p: not available yet"),
+    (["--repl-poll-interval", "0"], "invalid value '0' for --repl-poll-interval: must be greater than 0"),
+    (
+        ["--discovery-service-config", "f"],
+        "--discovery-service-config: not supported, use the keys discovery-service.*",
+    ),
+    (["--block-cache-size", "-1"], "invalid value '-1' for --block-cache-size: must be a number of bytes"),
+    (["--drain-timeout", "5 parsecs"], "invalid value '5 parsecs' for --drain-timeout: must be a duration"),
+    (["--drain-timeout", "1m 5s"], "invalid value '1m 5s' for --drain-timeout: must be a duration"),
+    (["--log-level", "loud"], "invalid value 'loud' for --log-level: must be debug, info, warn or error"),
+    (["--verbose=maybe"], "invalid value 'maybe' for --verbose: must be true or false"),
+    (["--multi-get-keys-max", "0"], "invalid value '0' for --multi-get-keys-max: must be greater than 0"),
+    (["--value-bytes-max", "0"], "invalid value '0' for --value-bytes-max: must be greater than 0"),
+    (["--nexus-max-wals", "x"], "invalid value 'x' for --nexus-max-wals: must be a whole number"),
+    (["--value-bytes-max", "5M"], "value-bytes-max 5242880 is larger than request-bytes-max 4194304"),
+    (["--node-name", "../x"], "node-name '../x': must not be a path"),
+    (["--db-folder", ""], "invalid value '' for --db-folder: must not be empty"),
+    (["--listen-addr="], "invalid value '' for --listen-addr: must not be empty"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), REFUSED)
+def test_value_unusable_is_refused_with_its_text(load_from: Any, words: list[str], text: str) -> None:
+    """Each refusal says which option and why, and is no usage error."""
+    with pytest.raises(SettingsError) as refusal:
+        load_from(*words)
+    assert str(refusal.value).startswith(text)
+    assert not refusal.value.usage
+
+
+@pytest.mark.parametrize(
+    ("yaml", "warning"),
+    [
+        ("repl-poll-interval: 100ms", "key repl-poll-interval is ignored: not available yet"),
+        ("nexus-snap-dir: /x", "key nexus-snap-dir is ignored: not available yet"),
+        ("nexus-node-state: x", "key nexus-node-state has no effect"),
+        ("redisPort: 6379", "key redisPort has no effect"),
+    ],
+)
+def test_yaml_of_other_roles_is_ignored_with_a_warning(load_from: Any, yaml: str, warning: str) -> None:
+    """Files written for the original start a server that stands alone."""
+    (text,) = load_from(yaml=yaml).warnings
+    assert text.endswith(warning)
+
+
+@pytest.mark.parametrize("yaml", ["nexus-cluster-url: http://a:1", "access-log: stdout", "role: slave", "pprof: true"])
+def test_yaml_asking_for_more_than_there_is_stops_the_start(load_from: Any, yaml: str) -> None:
+    """A server never stands alone when it was told to join others."""
+    with pytest.raises(SettingsError, match="not available yet"):
+        load_from(yaml=yaml)
+
+
+@pytest.mark.parametrize(
+    "words", [["--diskless=false"], ["--repl-poll-interval", "5s"], ["-nexus-entry-store=memory"], ["--statsd-addr="]]
+)
+def test_default_written_out_is_accepted(load_from: Any, words: list[str]) -> None:
+    """Saying what is so anyway is no error, available or not."""
+    assert load_from(*words).warnings == []
