@@ -1,5 +1,242 @@
-use pyo3::prelude::*;
+//! `Raft` as Python sees it: many groups behind one object, plain values across.
+//!
+//! No I/O, no clock, no chance: ticks, the seed and "this is durable" come from outside, so the same calls give the
+//! same messages. Nothing is converted while the host is locked: making Python objects may run other Python code.
+//! Raft panics where its own invariants break; a panic ends the process (INVARIANT 6), it is never caught.
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+mod convert;
+mod group;
+mod host;
+mod window;
+mod writes;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protobuf::Message as _;
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
+use raft::ProgressState;
+
+use convert::{conf_from, conf_tuple, entry_from, role_number, transition_from, Conf, EntryIn};
+pub use convert::{entry_list, Hard};
+use group::{News, Opening};
+use host::Host;
+pub use writes::{GroupWrite, Writes};
+
+/// Many Raft groups behind one object. One thread drives it.
+#[pyclass(frozen)]
+struct Raft {
+    host: Mutex<Host>,
+}
+
+fn value_error(error: impl ToString) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn unknown(group: u64) -> PyErr {
+    PyKeyError::new_err(group)
+}
+
+#[pymethods]
+impl Raft {
+    #[new]
+    #[pyo3(signature = (*, seed, election_ticks = 10, heartbeat_ticks = 2))]
+    fn new(seed: u64, election_ticks: usize, heartbeat_ticks: usize) -> PyResult<Self> {
+        let host = Host::new(seed, election_ticks, heartbeat_ticks).map_err(value_error)?;
+        Ok(Raft { host: Mutex::new(host) })
+    }
+
+    /// Starts or restarts a group: members as of `applied`, entries contiguous behind (prev_index, prev_term).
+    #[allow(clippy::too_many_arguments)]
+    fn open_group(
+        &self,
+        group: u64,
+        replica: u64,
+        conf: Conf,
+        applied: u64,
+        hard_state: Hard,
+        prev_index: u64,
+        prev_term: u64,
+        entries: Vec<EntryIn>,
+    ) -> PyResult<()> {
+        let entries = entries.into_iter().map(entry_from).collect::<Result<Vec<_>, _>>().map_err(value_error)?;
+        let opening = Opening {
+            replica,
+            conf: conf_from(conf),
+            applied,
+            hard: hard_state,
+            prev: (prev_index, prev_term),
+            entries,
+        };
+        self.host.lock().open(group, opening).map_err(value_error)
+    }
+
+    /// Forgets a group. Acknowledgements of its open writes that arrive later are ignored.
+    fn close_group(&self, group: u64) -> bool {
+        self.host.lock().close(group)
+    }
+
+    /// Stands for election now. False: not now, a write is still open.
+    fn campaign(&self, group: u64) -> PyResult<bool> {
+        self.host.lock().with(group, |g| g.campaign()).ok_or_else(|| unknown(group))
+    }
+
+    /// Lets logical time pass in all groups.
+    fn tick(&self, count: u64) {
+        self.host.lock().tick(count);
+    }
+
+    /// Peer messages (group, bytes). Returns those that were ignored: (position, reason).
+    fn step(&self, messages: Vec<(u64, PyBackedBytes)>) -> Vec<(usize, String)> {
+        let mut host = self.host.lock();
+        let mut ignored = vec![];
+        for (position, (group, message)) in messages.iter().enumerate() {
+            let done = host.with(*group, |g| g.step(message));
+            if let Err(reason) = done.unwrap_or_else(|| Err(format!("no group {group}"))) {
+                ignored.push((position, reason));
+            }
+        }
+        ignored
+    }
+
+    /// Returns (term, index) of the entry, or None when this replica is not the leader or cannot take it now.
+    fn propose(&self, group: u64, data: &[u8]) -> PyResult<Option<(u64, u64)>> {
+        let data = Bytes::copy_from_slice(data);
+        self.host.lock().with(group, |g| g.propose(data)).ok_or_else(|| unknown(group))
+    }
+
+    /// `changes`: (kind, replica) with kind 0 voter, 1 remove, 2 learner; none leaves a joint state. `transition`:
+    /// 0 automatic, 1 joint with automatic leave, 2 joint with explicit leave. None: refused, nothing was proposed.
+    fn propose_conf_change(&self, group: u64, changes: Vec<(u8, u64)>, transition: u8) -> PyResult<Option<(u64, u64)>> {
+        let mut change = ConfChangeV2::default();
+        let mut singles = vec![];
+        for (kind, replica) in changes {
+            let mut single = ConfChangeSingle::default();
+            single.set_change_type(match kind {
+                0 => ConfChangeType::AddNode,
+                1 => ConfChangeType::RemoveNode,
+                2 => ConfChangeType::AddLearnerNode,
+                _ => return Err(value_error(format!("kind of change {kind} is not 0, 1 or 2"))),
+            });
+            single.node_id = replica;
+            singles.push(single);
+        }
+        change.set_changes(singles.into());
+        change.set_transition(transition_from(transition).map_err(value_error)?);
+        self.host.lock().with(group, |g| g.propose_conf_change(&change)).ok_or_else(|| unknown(group))
+    }
+
+    /// For every committed entry of kind 1 or 2, while the apply batch is built. The members returned belong into the
+    /// same batch as the applied index.
+    fn apply_conf_change(&self, group: u64, index: u64, data: &[u8]) -> PyResult<Conf> {
+        let mut change = ConfChangeV2::default();
+        change.merge_from_bytes(data).map_err(value_error)?;
+        let mut host = self.host.lock();
+        let done = host.with(group, |g| g.apply_conf_change(index, &change)).ok_or_else(|| unknown(group))?;
+        Ok(conf_tuple(&done.map_err(value_error)?))
+    }
+
+    /// Asks for a read index; the answer comes from `ready` under this context, as confirmed or lost. False: not the
+    /// leader, nothing committed in its term yet, or the context is in use.
+    fn read_index(&self, group: u64, context: Vec<u8>) -> PyResult<bool> {
+        if context.is_empty() {
+            return Err(value_error("a read needs a context"));
+        }
+        self.host.lock().with(group, |g| g.read_index(context)).ok_or_else(|| unknown(group))
+    }
+
+    /// Starts handing leadership over. Proposals are refused until it is done or an election timeout has passed.
+    fn transfer_leader(&self, group: u64, to: u64) -> PyResult<bool> {
+        self.host.lock().with(group, |g| g.transfer_leader(to)).ok_or_else(|| unknown(group))
+    }
+
+    /// The writes of (group, ready number) are durable, and of all earlier numbers of the group.
+    fn persisted(&self, acks: Vec<(u64, u64)>) -> PyResult<()> {
+        let mut host = self.host.lock();
+        for (group, number) in acks {
+            // A group may have been closed while its write was under way.
+            if let Some(Err(reason)) = host.with(group, |g| g.persisted(number)) {
+                return Err(value_error(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the groups with work want written, sent, applied and told.
+    fn ready<'py>(&self, py: Python<'py>) -> PyResult<(Writes, Bound<'py, PyList>)> {
+        let (writes, news) = self.host.lock().ready();
+        let list = PyList::empty(py);
+        for one in news {
+            list.append(news_tuple(py, one)?)?;
+        }
+        Ok((Writes::new(writes), list))
+    }
+
+    /// (group, index): entries up to here are applied.
+    fn applied(&self, marks: Vec<(u64, u64)>) -> PyResult<()> {
+        let mut host = self.host.lock();
+        for (group, index) in marks {
+            host.with(group, |g| g.applied(index)).ok_or_else(|| unknown(group))?.map_err(value_error)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets entries up to `index` in memory. ValueError when they are not applied yet.
+    fn compact(&self, group: u64, index: u64) -> PyResult<()> {
+        let done = self.host.lock().with(group, |g| g.compact(index));
+        done.ok_or_else(|| unknown(group))?.map_err(value_error)
+    }
+
+    fn status<'py>(&self, py: Python<'py>, group: u64) -> PyResult<Bound<'py, PyDict>> {
+        let status = self.host.lock().get(group).map(|g| g.status()).ok_or_else(|| unknown(group))?;
+        let dict = PyDict::new(py);
+        dict.set_item("role", status.role)?;
+        dict.set_item("leader", status.leader)?;
+        dict.set_item("term", status.term)?;
+        dict.set_item("vote", status.vote)?;
+        dict.set_item("commit", status.commit)?;
+        dict.set_item("persisted", status.persisted)?;
+        dict.set_item("applied", status.applied)?;
+        dict.set_item("first_index", status.first_index)?;
+        dict.set_item("last_index", status.last_index)?;
+        dict.set_item("conf", conf_tuple(&status.conf))?;
+        // replica -> (matched, next, state 0 probe 1 replicate 2 snapshot, heard from lately)
+        let peers = PyDict::new(py);
+        for peer in status.peers {
+            let state = match peer.state {
+                ProgressState::Probe => 0,
+                ProgressState::Replicate => 1,
+                ProgressState::Snapshot => 2,
+            };
+            peers.set_item(peer.id, (peer.matched, peer.next, state, peer.recent_active))?;
+        }
+        dict.set_item("peers", peers)?;
+        Ok(dict)
+    }
+}
+
+fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>> {
+    let bytes = |value: &[u8]| PyBytes::new(py, value);
+    let pack = |messages: &[(u64, Vec<u8>)]| messages.iter().map(|(to, m)| (*to, bytes(m))).collect::<Vec<_>>();
+    let reads: Vec<_> = news.reads.iter().map(|(context, index)| (bytes(context), *index)).collect();
+    let lost: Vec<_> = news.reads_lost.iter().map(|context| bytes(context)).collect();
+    (
+        news.group,
+        entry_list(py, &news.committed)?,
+        pack(&news.messages),
+        pack(&news.messages_after),
+        reads,
+        lost,
+        news.leadership.map(|(leader, role, term)| (leader, role_number(role), term)),
+        news.number,
+    )
+        .into_pyobject(py)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Raft>()?;
+    module.add_class::<Writes>()
 }
