@@ -223,7 +223,8 @@ class Log:
         """(index, term) of the entry before the first one kept."""
 
     def append(self, writes: Writes) -> None:
-        """Hand over; returns at once. The bell rings when it is durable."""
+        """Hand over; returns at once. The bell rings when it is durable. ValueError, with nothing taken, when an entry
+        does not follow what the log has."""
 
     def durable(self) -> list[tuple[int, int]]:
         """(group, ready number) that became durable since the last call. OSError once a write or sync has failed:
@@ -231,6 +232,9 @@ class Log:
 
     def cut(self, group: int, index: int) -> None:
         """Forget entries up to `index`, later, on the log's thread."""
+
+    def cut_wanted(self) -> list[int]:
+        """Groups whose old entries keep files from being freed, since the last call: cut them if you can."""
 
     def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None:
         """Read [low, high) on a native thread; the result comes from `fetched`."""

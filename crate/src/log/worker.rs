@@ -1,0 +1,289 @@
+//! The two threads under the log. `dkv-log` writes: everything that was handed over while the last sync ran goes into
+//! one batch, one sync. `dkv-log-read` reads for lagging followers and lets raft-engine free old files, so that neither
+//! delays a write.
+//!
+//! Invariants: a number is reported durable only after the sync that covers it returned; batches are synced one by one;
+//! after the first failure nothing is written and nothing is reported (INVARIANT 6).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use raft::eraftpb::Entry;
+use raft_engine::{Command, LogBatch};
+
+use super::engine::{self, Entries, GroupState, LogEngine};
+use super::files::Failure;
+use crate::bell::Bell;
+use crate::raft::{GroupWrite, Hard};
+
+/// A batch is closed at this size, so that a backlog does not become one huge write (raft-engine's limit is 2 GiB).
+const BATCH_BYTES_MAX: u64 = 32 << 20;
+
+pub enum Job {
+    Append { writes: Arc<Vec<GroupWrite>>, bytes: u64 },
+    Cut { group: u64, index: u64 },
+    Create { group: u64, hard: Hard, prev: (u64, u64), done: Sender<()> },
+}
+
+pub enum Task {
+    Fetch { token: u64, group: u64, low: u64, high: u64, bytes_max: usize },
+    Purge,
+}
+
+/// (token, entries or why not)
+pub type Fetched = (u64, std::result::Result<Vec<Entry>, String>);
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closing: bool,
+}
+
+#[derive(Default)]
+pub struct Counters {
+    pub appends: AtomicU64,
+    pub syncs: AtomicU64,
+    pub sync_micros_total: AtomicU64,
+    pub sync_micros_max: AtomicU64,
+    pub append_bytes: AtomicU64,
+    pub queued_bytes: AtomicU64,
+}
+
+/// What the node's thread and the log's threads share.
+pub struct Shared {
+    bell: Bell,
+    pub failure: Arc<Failure>,
+    pub counters: Counters,
+    pub groups: Mutex<BTreeMap<u64, GroupState>>,
+    queue: Mutex<Queue>,
+    woken: Condvar,
+    durable: Mutex<Vec<(u64, u64)>>,
+    fetched: Mutex<Vec<Fetched>>,
+    cut_wanted: Mutex<BTreeSet<u64>>,
+}
+
+impl Shared {
+    pub fn new(bell: Bell, failure: Arc<Failure>, groups: BTreeMap<u64, GroupState>) -> Self {
+        Shared {
+            bell,
+            failure,
+            counters: Counters::default(),
+            groups: Mutex::new(groups),
+            queue: Mutex::default(),
+            woken: Condvar::new(),
+            durable: Mutex::default(),
+            fetched: Mutex::default(),
+            cut_wanted: Mutex::default(),
+        }
+    }
+
+    /// Queues a job. False: the log is closed.
+    pub fn hand_over(&self, job: Job) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closing {
+            return false;
+        }
+        if let Job::Append { bytes, .. } = &job {
+            self.counters.queued_bytes.fetch_add(*bytes, Ordering::Relaxed);
+        }
+        queue.jobs.push_back(job);
+        self.woken.notify_one();
+        true
+    }
+
+    /// Lets the writing thread end when its queue is empty.
+    pub fn stop(&self) {
+        self.queue.lock().closing = true;
+        self.woken.notify_one();
+    }
+
+    pub fn take_durable(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.durable.lock())
+    }
+
+    pub fn take_fetched(&self) -> Vec<Fetched> {
+        std::mem::take(&mut *self.fetched.lock())
+    }
+
+    pub fn take_cut_wanted(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.cut_wanted.lock()).into_iter().collect()
+    }
+
+    /// The next jobs in order, at least one; none when the log is closing and all is done.
+    fn next_jobs(&self) -> Vec<Job> {
+        let mut queue = self.queue.lock();
+        while queue.jobs.is_empty() && !queue.closing {
+            self.woken.wait(&mut queue);
+        }
+        let (mut jobs, mut total) = (vec![], 0);
+        while total < BATCH_BYTES_MAX {
+            let Some(job) = queue.jobs.pop_front() else { break };
+            if let Job::Append { bytes, .. } = &job {
+                total += bytes;
+            }
+            jobs.push(job);
+        }
+        jobs
+    }
+}
+
+pub struct Writer {
+    pub shared: Arc<Shared>,
+    pub engine: Arc<LogEngine>,
+    pub sync_delay: Duration,
+    /// Purging is worth a try after this many bytes.
+    pub purge_after_bytes: u64,
+    pub tasks: Sender<Task>,
+}
+
+impl Writer {
+    /// The writing thread.
+    pub fn run(self) {
+        let mut unpurged_bytes = self.purge_after_bytes;
+        loop {
+            let jobs = self.shared.next_jobs();
+            if jobs.is_empty() {
+                return;
+            }
+            let bytes = jobs.iter().map(|job| if let Job::Append { bytes, .. } = job { *bytes } else { 0 }).sum();
+            if self.shared.failure.get().is_none() {
+                if let Err(reason) = self.write(&jobs, bytes) {
+                    self.shared.failure.set(reason);
+                }
+            }
+            self.shared.counters.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.bell.ring();
+            unpurged_bytes += bytes;
+            if unpurged_bytes >= self.purge_after_bytes && self.tasks.send(Task::Purge).is_ok() {
+                unpurged_bytes = 0;
+            }
+            // `jobs` drops here: who waits for a `Create` that failed sees its end of the channel close.
+        }
+    }
+
+    fn write(&self, jobs: &[Job], bytes: u64) -> std::result::Result<(), String> {
+        let (mut batch, mut durable, mut cuts) = (LogBatch::with_capacity(jobs.len() * 4), vec![], vec![]);
+        for (position, job) in jobs.iter().enumerate() {
+            match job {
+                Job::Append { writes, .. } => {
+                    for write in writes.iter() {
+                        add(&mut batch, write).map_err(|e| e.to_string())?;
+                        durable.push((write.group, write.number));
+                    }
+                }
+                Job::Cut { group, index } => {
+                    if let Some(prev) = self.cut(&mut batch, &jobs[..position], *group, *index)? {
+                        cuts.push((*group, prev));
+                    }
+                }
+                Job::Create { group, hard, prev, .. } => {
+                    engine::put_first_state(&mut batch, *group, *hard, *prev).map_err(|e| e.to_string())?;
+                }
+            }
+        }
+        let start = Instant::now();
+        if !batch.is_empty() {
+            let written = self.engine.write(&mut batch, true).map_err(|e| e.to_string())?;
+            self.shared.counters.append_bytes.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        if !self.sync_delay.is_zero() {
+            std::thread::sleep(self.sync_delay);
+        }
+        if let Some(reason) = self.shared.failure.get() {
+            return Err(reason);
+        }
+        self.count(start.elapsed(), bytes);
+        {
+            let mut groups = self.shared.groups.lock();
+            for (group, prev) in cuts {
+                if let Some(state) = groups.get_mut(&group) {
+                    state.prev = prev;
+                }
+            }
+        }
+        self.shared.durable.lock().extend(durable);
+        for job in jobs {
+            if let Job::Create { done, .. } = job {
+                let _ = done.send(()); // who waited may be gone
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, took: Duration, bytes: u64) {
+        let counters = &self.shared.counters;
+        let micros = took.as_micros() as u64;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.sync_micros_total.fetch_add(micros, Ordering::Relaxed);
+        counters.sync_micros_max.fetch_max(micros, Ordering::Relaxed);
+        if bytes > 0 {
+            counters.appends.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Cuts entries up to `index`; returns the (index, term) before the first one left, or None if it was cut already.
+    /// Entries of `earlier` jobs are not in the engine yet.
+    fn cut(
+        &self,
+        batch: &mut LogBatch,
+        earlier: &[Job],
+        group: u64,
+        index: u64,
+    ) -> std::result::Result<Option<(u64, u64)>, String> {
+        if self.shared.groups.lock().get(&group).is_none_or(|state| index <= state.prev.0) {
+            return Ok(None);
+        }
+        let term = match queued_term(earlier, group, index) {
+            Some(term) => Some(term),
+            None => self.engine.get_entry::<Entries>(group, index).map_err(|e| e.to_string())?.map(|e| e.term),
+        };
+        let term = term.ok_or_else(|| format!("group {group}: entry {index} is missing"))?;
+        batch.add_command(group, Command::Compact { index: index + 1 });
+        engine::put_prev(batch, group, (index, term)).map_err(|e| e.to_string())?;
+        Ok(Some((index, term)))
+    }
+}
+
+fn add(batch: &mut LogBatch, write: &GroupWrite) -> raft_engine::Result<()> {
+    batch.add_entries::<Entries>(write.group, &write.entries)?;
+    if let Some(hard) = write.hard {
+        engine::put_hard_state(batch, write.group, hard)?;
+    }
+    Ok(())
+}
+
+/// The term of an entry that one of these jobs appends. Later ones overwrite earlier ones.
+fn queued_term(jobs: &[Job], group: u64, index: u64) -> Option<u64> {
+    for job in jobs.iter().rev() {
+        let Job::Append { writes, .. } = job else { continue };
+        for write in writes.iter().filter(|write| write.group == group) {
+            if let Some(entry) = write.entries.iter().find(|entry| entry.index == index) {
+                return Some(entry.term);
+            }
+        }
+    }
+    None
+}
+
+/// The reading thread: ends when nobody can send tasks any more.
+pub fn read_and_purge(shared: &Shared, engine: &LogEngine, tasks: &Receiver<Task>) {
+    while let Ok(task) = tasks.recv() {
+        match task {
+            Task::Fetch { token, group, low, high, bytes_max } => {
+                let entries = engine::read(engine, group, low, high, bytes_max).map_err(|e| e.to_string());
+                shared.fetched.lock().push((token, entries));
+            }
+            Task::Purge if shared.failure.get().is_some() => continue,
+            Task::Purge => match engine.purge_expired_files() {
+                Ok(groups) if groups.is_empty() => continue,
+                Ok(groups) => shared.cut_wanted.lock().extend(groups),
+                Err(error) => shared.failure.set(format!("free old log files: {error}")),
+            },
+        }
+        shared.bell.ring();
+    }
+}

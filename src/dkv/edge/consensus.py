@@ -1,0 +1,194 @@
+"""Consensus as the node drives it: the Raft groups and the log under them, joined behind one object.
+
+The durability rule: entries and votes are handed to the log before anything that depends on them leaves, and what may
+leave only once they are durable is kept here until the log says so. A leader's own messages may leave at once, because
+a follower's answer never stands for the leader's own disk. Commits come out one turn after the sync that completed
+them: `advance` acknowledges first and asks Raft afterwards.
+
+The log may be the native one or a simulated one with the same methods; which of them is all the difference there is.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from dkv._native import Raft, Writes
+from dkv.model.errors import Corrupt, StorageFailed
+from dkv.ports.consensus import Conf, EntryTuple, Ready
+
+_READ_BYTES_MAX = 8 << 20
+"""Entries read at once when a group is opened."""
+_BEHIND_COUNT = 256
+_BEHIND_BYTES_MAX = 4 << 20
+"""Applied entries that are loaded again, for followers a little behind: this many, or this many bytes."""
+
+
+class LogPort(Protocol):
+    """What consensus needs of a log: `dkv._native.Log`, or one that forgets what was not synced."""
+
+    def state(self, group: int) -> tuple[tuple[int, int, int], int, int] | None: ...
+    def read(self, group: int, low: int, high: int, bytes_max: int) -> list[EntryTuple]: ...
+    def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
+    def prev(self, group: int) -> tuple[int, int]: ...
+    def append(self, writes: Writes) -> None: ...
+    def durable(self) -> list[tuple[int, int]]: ...
+    def cut(self, group: int, index: int) -> None: ...
+    def stats(self) -> dict[str, float]: ...
+    def close(self) -> None: ...
+
+
+class LogBounds(NamedTuple):
+    first_index: int
+    last_index: int
+
+
+class NativeConsensus:
+    """Owns a `Raft` and its log. One thread may touch it."""
+
+    def __init__(self, raft: Raft, log: LogPort) -> None:
+        self._raft = raft
+        self._log = log
+        self._applied: dict[int, int] = {}
+        self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
+
+    def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None:
+        """Give a new group its first state in the log, synced. Its members are the engine's to keep; `open_group` is
+        told them. ValueError when the log has the group already."""
+        if not conf[0]:
+            raise ValueError(f"vBucket {vbucket} has no voter")
+        self._log.create_group(vbucket, (prev_term, 0, prev_index), prev_index, prev_term)
+
+    def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None:
+        """Start a group where the engine stands: `conf` are the members as of `applied`.
+
+        Raises Corrupt when the log and the engine cannot belong together (INVARIANTS 2).
+        """
+        state = self._log.state(vbucket)
+        if state is None:
+            raise Corrupt(f"vBucket {vbucket} is applied to {applied}, and the log does not know it")
+        (term, vote, commit), first, last = state
+        if not first - 1 <= applied <= last:
+            raise Corrupt(f"vBucket {vbucket} is applied to {applied}, but its log is {first} to {last}")
+        has_peers = sum(len(members) for members in conf[:4]) > 1
+        (prev_index, prev_term), behind = self._before(vbucket, applied, first, has_peers)
+        entries = behind + self._read(vbucket, applied + 1, last + 1)
+        hard_state = (term, vote, max(commit, applied))  # the commit index is written lazily
+        self._raft.open_group(vbucket, replica, conf, applied, hard_state, prev_index, prev_term, entries)
+        self._applied[vbucket] = applied
+
+    def close_group(self, vbucket: int) -> bool:
+        """Stop a group; its log stays."""
+        self._waiting.pop(vbucket, None)
+        self._applied.pop(vbucket, None)
+        return self._raft.close_group(vbucket)
+
+    def campaign(self, vbucket: int) -> bool:
+        return self._raft.campaign(vbucket)
+
+    def tick(self, count: int) -> None:
+        self._raft.tick(count)
+
+    def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
+        """Peer messages (vBucket, bytes). Returns those that were ignored: (position, reason)."""
+        return self._raft.step(messages)
+
+    def propose(self, vbucket: int, data: bytes) -> tuple[int, int] | None:
+        """(term, index), or None: not the leader, or not now."""
+        return self._raft.propose(vbucket, data)
+
+    def read_index(self, vbucket: int, context: bytes) -> bool:
+        """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
+        return self._raft.read_index(vbucket, context)
+
+    def advance(self) -> list[Ready]:
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news.
+
+        Raises StorageFailed once a write or sync has failed: nothing may be acknowledged after that.
+        """
+        acks = self._durable()
+        if acks:
+            self._raft.persisted(acks)
+        freed = self._release(acks)
+        writes, groups = self._raft.ready()
+        if not writes.is_empty():
+            self._append(writes)
+        news = []
+        for vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number in groups:
+            if messages_after:
+                self._waiting.setdefault(vbucket, deque()).append((number, messages_after))
+            if vbucket in freed:
+                messages = freed.pop(vbucket) + messages
+            if committed or messages or reads or reads_lost or leadership is not None:
+                news.append(Ready(vbucket, committed, messages, reads, reads_lost, leadership))
+        news.extend(Ready(vbucket, [], messages, [], [], None) for vbucket, messages in freed.items())
+        return news
+
+    def applied(self, marks: list[tuple[int, int]]) -> None:
+        """(vBucket, index) applied."""
+        self._raft.applied(marks)
+        self._applied.update(marks)
+
+    def cut(self, vbucket: int, index: int) -> None:
+        """The log up to `index` is not needed any more, in memory and on disk; never beyond what is applied."""
+        index = min(index, self._applied[vbucket])
+        self._raft.compact(vbucket, index)
+        self._log.cut(vbucket, index)
+
+    def log_bounds(self, vbucket: int) -> LogBounds:
+        """The first and the last entry the log keeps; first = last + 1 when it keeps none."""
+        state = self._log.state(vbucket)
+        if state is None:
+            raise KeyError(vbucket)
+        return LogBounds(state[1], state[2])
+
+    def status(self, vbucket: int) -> dict[str, object]:
+        return self._raft.status(vbucket)
+
+    def stats(self) -> dict[str, float]:
+        return self._log.stats()
+
+    def close(self) -> None:
+        """Finish and sync what was handed over. Idempotent."""
+        self._log.close()
+
+    def _durable(self) -> list[tuple[int, int]]:
+        try:
+            return self._log.durable()
+        except OSError as error:
+            raise StorageFailed(f"the log: {error}") from error
+
+    def _append(self, writes: Writes) -> None:
+        try:
+            self._log.append(writes)
+        except OSError as error:
+            raise StorageFailed(f"the log: {error}") from error
+
+    def _release(self, acks: list[tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
+        freed: dict[int, list[tuple[int, bytes]]] = {}
+        for vbucket, number in acks:
+            waiting = self._waiting.get(vbucket)
+            while waiting and waiting[0][0] <= number:
+                freed.setdefault(vbucket, []).extend(waiting.popleft()[1])
+        return freed
+
+    def _before(
+        self, vbucket: int, applied: int, first: int, has_peers: bool
+    ) -> tuple[tuple[int, int], list[EntryTuple]]:
+        """(index, term) just before the window, and the applied entries that open it."""
+        if applied < first:
+            return self._log.prev(vbucket), []
+        behind = self._read(vbucket, max(first, applied - _BEHIND_COUNT) if has_peers else applied, applied + 1)
+        bytes_kept, start = 0, len(behind) - 1
+        while start > 0 and bytes_kept <= _BEHIND_BYTES_MAX:
+            bytes_kept += len(behind[start][3])
+            start -= 1
+        index, term, _, _ = behind[start]
+        return (index, term), behind[start + 1 :]
+
+    def _read(self, vbucket: int, low: int, high: int) -> list[EntryTuple]:
+        entries: list[EntryTuple] = []
+        while low < high:
+            part = self._log.read(vbucket, low, high, _READ_BYTES_MAX)
+            entries += part
+            low += len(part)
+        return entries

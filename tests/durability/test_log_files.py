@@ -1,0 +1,319 @@
+"""The log on real files: what is durable comes back, what is torn is cut, what is damaged is refused."""
+
+import shutil
+import struct
+
+import pytest
+
+from dkv._native import Bell, Log, Raft
+from dkv.edge.consensus import NativeConsensus
+
+ONE = ([11], [], [], [], False)
+HEADER_BYTES = 69
+
+
+class Node:
+    """Groups of one over a real log; `put` returns when the entry is durable and committed."""
+
+    def __init__(self, folder, groups=(1,), applied=None, **options):
+        self.bell = Bell()
+        self.log = Log(self.bell, str(folder), **options)
+        self.consensus = NativeConsensus(Raft(seed=1), self.log)
+        self.committed = {group: [] for group in groups}
+        for group in groups:
+            if self.log.state(group) is None:
+                self.consensus.create_group(group, ONE)
+            self.consensus.open_group(group, 11, ONE, (applied or {}).get(group, self.log.prev(group)[0]))
+            assert self.consensus.campaign(group)
+        self.until(lambda: all(self.consensus.status(g)["commit"] == self.log.state(g)[2] for g in groups))
+
+    def until(self, done):
+        for _ in range(1000):
+            for ready in self.consensus.advance():
+                self.committed[ready.vbucket] += ready.committed
+                if ready.committed:
+                    self.consensus.applied([(ready.vbucket, ready.committed[-1][0])])
+            if done():
+                return
+            self.bell.wait(1000)
+        raise AssertionError("the log never got there")
+
+    def put(self, data, group=1):
+        _, index = self.consensus.propose(group, data)
+        self.until(lambda: self.committed[group] and self.committed[group][-1][0] >= index)
+        return index
+
+    def data(self, group=1):
+        return [data for _, _, _, data in self.committed[group] if data]
+
+    def close(self):
+        self.consensus.close()
+
+
+def batches(content):
+    """Offsets of the batches in a log file, and its end."""
+    offsets = [HEADER_BYTES]
+    while offsets[-1] < len(content):
+        offsets.append(offsets[-1] + (struct.unpack_from(">Q", content, offsets[-1])[0] >> 8))
+    assert offsets[-1] == len(content)
+    return offsets
+
+
+def log_file(folder):
+    [path] = folder.glob("*.raftlog")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def written(folder):
+    """A closed log with the entries a to e, one batch each."""
+    node = Node(folder)
+    for data in (b"a", b"b", b"c", b"d", b"e"):
+        node.put(data)
+    node.close()
+    return folder
+
+
+def test_log_reopened_returns_everything_durable(written):
+    """After closing and opening, hard state, bounds and entries are what was written."""
+    log = Log(Bell(), str(written))
+    assert log.groups() == [1]
+    hard_state, first, last = log.state(1)
+    assert (hard_state[0], hard_state[1], first, last) == (2, 11, 2, 7)
+    assert log.prev(1) == (1, 1)
+    assert [data for _, _, _, data in log.read(1, first, last + 1, 1 << 20)] == [b"", b"a", b"b", b"c", b"d", b"e"]
+    log.close()
+    log.close()
+
+
+def test_node_restarted_commits_the_same_entries(written):
+    """A group of one that starts again commits all of its old entries, and goes on."""
+    node = Node(written)
+    assert node.data() == [b"a", b"b", b"c", b"d", b"e"]
+    node.put(b"f")
+    node.close()
+
+
+def test_log_truncated_anywhere_in_last_batch_opens_with_prefix(written, tmp_path):
+    """Wherever the last write was interrupted, everything before it is there and the log takes new entries."""
+    content = log_file(written).read_bytes()
+    start = batches(content)[-2]
+    for size in range(start, len(content)):
+        torn = tmp_path / f"torn{size}"
+        shutil.copytree(written, torn)
+        with log_file(torn).open("r+b") as file:
+            file.truncate(size)
+        log = Log(Bell(), str(torn))
+        assert log.state(1)[1:] == (2, 6)
+        log.close()
+        assert log_file(torn).stat().st_size == start
+    node = Node(torn)
+    node.put(b"new")
+    assert node.data() == [b"a", b"b", b"c", b"d", b"new"]
+    node.close()
+
+
+def test_log_zeros_behind_last_batch_opens_with_everything(written):
+    """Space that was reserved and not written, as a kill leaves it, is no damage."""
+    path = log_file(written)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(bytes(100_000))
+    log = Log(Bell(), str(written))
+    assert log.state(1)[2] == 7
+    log.close()
+    assert path.stat().st_size == size
+
+
+def test_log_bit_flipped_before_valid_batch_refuses_and_names_file(written, tmp_path):
+    """Every byte of a batch with a valid one behind it: a flipped bit is damage, and nothing is changed."""
+    path = log_file(written)
+    content = path.read_bytes()
+    start, end = batches(content)[-3:-1]
+    for offset in range(start, end):
+        damaged = bytearray(content)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{path.name} is damaged at offset {start}\b"):
+            Log(Bell(), str(written))
+        assert path.read_bytes() == damaged
+
+
+def test_log_header_damaged_refuses(written):
+    """A broken file header with batches behind it is damage."""
+    path = log_file(written)
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="offset 0"):
+        Log(Bell(), str(written))
+
+
+def test_log_file_missing_in_the_middle_refuses(folder):
+    """A gap between the files is damage: what was in it is lost."""
+    node = Node(folder, file_bytes=4096, purge_threshold_bytes=1 << 20)
+    for _ in range(10):
+        node.put(bytes(2000))
+    node.close()
+    files = sorted(folder.glob("*.raftlog"))
+    assert len(files) > 3
+    files[1].unlink()
+    with pytest.raises(ValueError, match="missing"):
+        Log(Bell(), str(folder))
+
+
+def test_log_torn_file_that_is_not_last_refuses(folder):
+    """Only the last file can end in an interrupted write."""
+    node = Node(folder, file_bytes=4096, purge_threshold_bytes=1 << 20)
+    for _ in range(10):
+        node.put(bytes(2000))
+    node.close()
+    path = sorted(folder.glob("*.raftlog"))[1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"{path.name}.*later file"):
+        Log(Bell(), str(folder))
+
+
+def test_log_last_file_without_header_opens(folder):
+    """A crash while the next file was created loses nothing."""
+    node = Node(folder, file_bytes=4096, purge_threshold_bytes=1 << 20)
+    for _ in range(6):
+        node.put(bytes(2000))
+    node.close()
+    last = sorted(folder.glob("*.raftlog"))[-1]
+    (folder / f"{int(last.stem) + 1:016}.raftlog").write_bytes(b"RAFT-LOG")
+    node = Node(folder, file_bytes=4096, purge_threshold_bytes=1 << 20)
+    assert len(node.data()) == 6
+    node.put(b"more")
+    node.close()
+
+
+def test_log_cut_and_reopened_starts_behind_the_cut(folder):
+    """A cut survives: first index, and the term before it."""
+    node = Node(folder)
+    for number in range(10):
+        node.put(b"%d" % number)
+    node.consensus.cut(1, 6)
+    node.put(b"last")
+    assert node.log.state(1)[1:] == (7, 13)
+    node.close()
+    log = Log(Bell(), str(folder))
+    assert log.prev(1) == (6, 2)
+    assert log.state(1)[1:] == (7, 13)
+    with pytest.raises(ValueError, match="outside"):
+        log.read(1, 6, 8, 100)
+    log.close()
+    node = Node(folder, applied={1: 8})
+    assert node.data()[-1] == b"last"
+    node.close()
+
+
+def test_log_cut_to_the_end_keeps_the_last_term(folder):
+    """A log that is cut completely still knows where it goes on."""
+    node = Node(folder)
+    index = node.put(b"x")
+    node.consensus.cut(1, index)
+    node.close()
+    log = Log(Bell(), str(folder))
+    assert log.state(1)[1:] == (index + 1, index)
+    assert log.prev(1) == (index, 2)
+    log.close()
+    node = Node(folder)
+    assert node.put(b"y") == index + 2
+    node.close()
+
+
+def test_log_old_files_are_freed(folder):
+    """Behind a cut, files go away once the threshold is passed, and the rest is still there."""
+    node = Node(folder, groups=(1, 2), file_bytes=16 << 10, purge_threshold_bytes=64 << 10)
+    node.put(b"old and cold", group=2)
+    for _ in range(200):
+        index = node.put(bytes(4000))
+        node.consensus.cut(1, index)
+    node.close()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 400_000
+    node = Node(folder, groups=(1, 2))
+    assert node.data(group=2) == [b"old and cold"]
+    node.close()
+
+
+def test_log_many_groups_share_syncs(folder):
+    """Entries of many groups handed over together become durable with few syncs."""
+    groups = range(1, 201)
+    node = Node(folder, groups=groups)
+    before = node.consensus.stats()["syncs"]
+    for group in groups:
+        node.consensus.propose(group, b"v%d" % group)
+    node.until(lambda: all(node.data(group) for group in groups))
+    assert node.consensus.stats()["syncs"] - before < 10
+    node.close()
+    log = Log(Bell(), str(folder))
+    assert log.groups() == list(groups)
+    assert log.read(77, 3, 4, 100) == [(3, 2, 0, b"v77")]
+    log.close()
+
+
+def test_log_in_use_refuses(written):
+    """Two processes never open one log: the second would cut off what the first is writing."""
+    log = Log(Bell(), str(written))
+    with pytest.raises(ValueError, match="in use"):
+        Log(Bell(), str(written))
+    log.close()
+
+
+def test_log_append_with_hole_refuses(folder, tmp_path):
+    """Entries that do not follow the log are refused before anything is written."""
+    raft = Raft(seed=1)
+    raft.open_group(1, 11, ONE, 5, (3, 11, 5), 5, 3, [])
+    raft.campaign(1)
+    writes, _ = raft.ready()
+    log = Log(Bell(), str(folder))
+    with pytest.raises(ValueError, match="does not know"):
+        log.append(writes)
+    log.create_group(1, (1, 0, 1), 1, 1)
+    with pytest.raises(ValueError, match="does not follow"):
+        log.append(writes)
+    with pytest.raises(ValueError, match="exists"):
+        log.create_group(1, (1, 0, 1), 1, 1)
+    log.close()
+    with pytest.raises(ValueError, match="closed"):
+        log.create_group(2, (1, 0, 1), 1, 1)
+
+
+def test_log_fetch_returns_entries_or_why_not(written):
+    """Reads for lagging followers come back by token."""
+    bell = Bell()
+    log = Log(bell, str(written))
+    log.fetch(5, 1, 3, 6, 1 << 20)
+    assert bell.wait(5000)
+    assert log.fetched() == [(5, [(3, 2, 0, b"a"), (4, 2, 0, b"b"), (5, 2, 0, b"c")])]
+    assert log.fetched() == []
+    log.fetch(6, 1, 3, 6, 1)
+    assert bell.wait(5000)
+    assert [len(entries) for _, entries in log.fetched()] == [1]
+    with pytest.raises(ValueError, match="outside"):
+        log.fetch(7, 1, 1, 6, 1)
+    log.close()
+
+
+def test_log_slow_sync_holds_back_the_acknowledgement(folder):
+    """Nothing is durable before its sync returned, and the bell says when it has."""
+    bell = Bell()
+    log = Log(bell, str(folder), sync_delay_ms=100)
+    log.create_group(1, (1, 0, 1), 1, 1)
+    bell.wait(1000)
+    raft = Raft(seed=1)
+    raft.open_group(1, 11, ONE, 1, (1, 0, 1), 1, 1, [])
+    raft.campaign(1)
+    log.append(raft.ready()[0])
+    assert log.durable() == []
+    assert log.stats()["queued_bytes"] > 0
+    assert bell.wait(5000)
+    assert log.durable() == [(1, 1)]
+    assert log.stats()["queued_bytes"] == 0
+    log.close()
