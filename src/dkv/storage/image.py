@@ -1,7 +1,7 @@
 """An ordered map in plain Python: rows by key, and the keys in order.
 
-Invariant: `keys` is sorted and holds exactly the keys of `rows`. What a newcomer breaks first: inserting one by one into
-a large list; many new keys are appended and sorted once, which is a merge for Python's sort.
+Invariant: `keys` is sorted and holds exactly the keys of `rows`. What a newcomer breaks first: inserting one by one
+into a large list; many new keys are appended and sorted once, which is a merge for Python's sort.
 """
 
 from bisect import bisect_left, insort

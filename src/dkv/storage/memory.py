@@ -4,8 +4,9 @@ It keeps two images: what a reader sees, and what is synced; between them the ba
 The simulation decides when a sync completes, what a power loss leaves (any prefix of those batches, as a WAL does), and
 which write or sync fails.
 
-Invariant: the synced image plus all unsynced batches is the visible image. What a newcomer breaks first: a process crash
-is not a power loss; the page cache survives it, so nothing is lost, but what was not synced still is not (INVARIANTS 3).
+Invariant: the synced image plus all unsynced batches is the visible image. What a newcomer breaks first: a process
+crash is not a power loss; the page cache survives it, so nothing is lost, but what was not synced still is not
+(INVARIANTS 3).
 """
 
 import weakref
@@ -69,7 +70,15 @@ class MemoryStore:
         self._synced = Image()
         self._unsynced: list[RowBatch] = []
         self._scans: weakref.WeakSet[MemoryScan] = weakref.WeakSet()
-        self._reopen(Image())
+        self._visible = Image()
+        self._requests: list[tuple[int, int]] = []
+        """(mark, batches written when asked): the sync under way, then the one that waits."""
+        self._synced_mark: int | None = None
+        self._synced_count = 0
+        self._failure: StorageFailed | None = None
+        """Of a write."""
+        self._sync_failure: StorageFailed | None = None
+        self._closed = False
 
     # The port
 
@@ -203,12 +212,9 @@ class MemoryStore:
     def _reopen(self, visible: Image) -> None:
         self._close_scans()
         self._visible = visible
-        self._requests: list[tuple[int, int]] = []
-        """(mark, batches written when asked): the sync under way, then the one that waits."""
-        self._synced_mark: int | None = None
+        self._requests.clear()
+        self._synced_mark = self._failure = self._sync_failure = None
         self._synced_count = 0
-        self._failure: StorageFailed | None = None
-        self._sync_failure: StorageFailed | None = None
         self._closed = False
 
     def _close_scans(self) -> None:
