@@ -58,6 +58,10 @@ class NativeConsensus:
             raise ValueError(f"vBucket {vbucket} has no voter")
         self._log.create_group(vbucket, (prev_term, 0, prev_index), prev_index, prev_term)
 
+    def has_group(self, vbucket: int) -> bool:
+        """Whether the log knows the group, open or not."""
+        return self._log.state(vbucket) is not None
+
     def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None:
         """Start a group where the engine stands: `conf` are the members as of `applied`.
 

@@ -11,7 +11,7 @@ log or engine leaves as `StorageFailed` and is never retried (6); batches given 
 entry, and under pressure applying waits (17).
 """
 
-from dkv.model.errors import NoLeader, Overloaded, ShuttingDown, StorageFailed
+from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
 from dkv.model.limits import Limits
 from dkv.node.scans import Scans
 from dkv.node.upkeep import Upkeep
@@ -102,11 +102,7 @@ class Node:
 
     def _advance(self, turn: Turn) -> None:
         """Let consensus move and apply what it has committed."""
-        try:
-            readies = self.consensus.advance()
-        except OSError as failure:
-            raise StorageFailed(f"the log cannot be written: {failure}") from failure
-        for ready in readies:
+        for ready in self.consensus.advance():
             if ready.leadership is not None:
                 _, role, self._term = ready.leadership
                 self._is_leader = role == LEADER

@@ -23,6 +23,9 @@ class Ready(NamedTuple):
 
 
 class Consensus(Protocol):
+    def has_group(self, vbucket: int) -> bool:
+        """Whether the log knows the group."""
+
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None: ...
     def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None: ...
     def campaign(self, vbucket: int) -> bool: ...
@@ -31,7 +34,9 @@ class Consensus(Protocol):
         """(term, index), or None: not the leader, or not now."""
 
     def advance(self) -> list[Ready]:
-        """Acknowledge what became durable, hand new writes to the log, return the groups that have news."""
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news.
+
+        Raises StorageFailed once a write or sync of the log has failed."""
 
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""

@@ -6,12 +6,11 @@ from pathlib import Path
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import Corrupt, StorageFailed
-from dkv.model.limits import Limits
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.server.clock import SystemClock, SystemRandom
 from dkv.services.registry import Services
-from dkv.settings import Settings
+from dkv.settings import Settings, read_ini
 from dkv.storage.folder import Folder
 from dkv.storage.rocksdb import RocksDbStore
 
@@ -30,15 +29,6 @@ class Parts:
     node: Node
 
 
-def limits_of(settings: Settings) -> Limits:
-    return Limits(
-        value_bytes_max=settings.value_bytes_max,
-        request_bytes_max=settings.request_bytes_max,
-        multi_get_keys_max=settings.multi_get_keys_max,
-        reply_bytes_max=settings.reply_bytes_max,
-    )
-
-
 def assemble(settings: Settings) -> Parts:
     """Everything up to, but not including, the election and the listeners."""
     folder = Folder.open(Path(settings.db_folder), settings.db_engine)
@@ -50,14 +40,15 @@ def assemble(settings: Settings) -> Parts:
 
 
 def _assemble_in(folder: Folder, settings: Settings) -> Parts:
-    bell, clock, limits = Bell(), SystemClock(), limits_of(settings)
+    bell, clock, limits = Bell(), SystemClock(), settings.limits()
     log = _open_log(bell, folder, settings)
     raft = Raft(seed=folder.node_id)
     consensus = NativeConsensus(raft, log)
     store = RocksDbStore(
         folder.data,
-        block_cache_bytes=settings.block_cache_size,
+        cache_bytes=settings.block_cache_size,
         write_buffer_bytes=settings.write_buffer_size,
+        engine_options=read_ini(settings.db_engine_ini) if settings.db_engine_ini else None,
         on_synced=bell.ring,
     )
     replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
