@@ -1,5 +1,28 @@
+//! The edge: gRPC over HTTP/2 and plain HTTP/1.1, in batches towards Python.
+//!
+//! Invariant: the network threads never touch the interpreter, and Python never touches a connection. They meet in
+//! two queues, `inbox` (news for Python) and `outbox` (answers for the network), each taken whole under one lock, so
+//! that a wake-up, a lock and a crossing cost the same for one call or for a thousand.
+
+mod address;
+mod call;
+mod channel;
+mod client;
+mod executor;
+mod framing;
+mod http1;
+mod inbox;
+mod network;
+mod outbox;
+mod server;
+mod stats;
+mod status;
+
 use pyo3::prelude::*;
 
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<server::EdgeServer>()?;
+    module.add_class::<client::EdgeClient>()?;
+    module.add_class::<client::EdgeStream>()?;
     Ok(())
 }

@@ -1,0 +1,369 @@
+//! One gRPC call, from its headers to its trailers.
+//!
+//! Invariant: everything that needs no decision is answered here and never reaches Python: wrong method or content
+//! type, unknown path, bad framing, size limits, overload, deadlines. A call that does reach Python carries exactly one
+//! whole message, decompressed.
+
+use std::convert::Infallible;
+use std::future::{poll_fn, Future};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, ALLOW, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
+use super::inbox::{Arrived, Charge, Load};
+use super::network::{CallGuard, Network, Next};
+use super::status::{Status, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
+
+/// A reply on its way out; hyper pulls it as fast as the peer's flow control lets it.
+pub enum ReplyBody {
+    Whole {
+        data: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+    },
+    Stream(CallGuard),
+    Ended,
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut *self {
+            ReplyBody::Whole { data, trailers } => {
+                let frame = data
+                    .take()
+                    .map(Frame::data)
+                    .or_else(|| trailers.take().map(Frame::trailers));
+                return Poll::Ready(frame.map(Ok));
+            }
+            ReplyBody::Stream(guard) => guard.next(cx.waker()),
+            ReplyBody::Ended => return Poll::Ready(None),
+        };
+        match next {
+            Next::Data(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Next::Wait => Poll::Pending,
+            Next::End(status) => {
+                *self = ReplyBody::Ended;
+                Poll::Ready(Some(Ok(Frame::trailers(status.trailers()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(
+            self,
+            ReplyBody::Ended
+                | ReplyBody::Whole {
+                    data: None,
+                    trailers: None
+                }
+        )
+    }
+}
+
+fn grpc_response(body: ReplyBody) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        "grpc-accept-encoding",
+        HeaderValue::from_static("identity,gzip"),
+    );
+    response
+}
+
+/// A status without a message goes out as one HEADERS frame.
+fn trailers_only(status: &Status) -> Response<ReplyBody> {
+    let mut response = grpc_response(ReplyBody::Ended);
+    status.write_to(response.headers_mut());
+    response
+}
+
+fn plain_http(code: StatusCode, text: &'static str) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::Whole {
+        data: Some(Bytes::from_static(text.as_bytes())),
+        trailers: None,
+    });
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if code == StatusCode::METHOD_NOT_ALLOWED {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    match value.strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
+    }
+}
+
+type Timer = Option<Pin<Box<Sleep>>>;
+
+/// Polls `future` until it is done or the deadline has passed.
+async fn in_time<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| match (future.as_mut().poll(cx), timer.as_mut()) {
+        (Poll::Ready(value), _) => Poll::Ready(Some(value)),
+        (Poll::Pending, Some(timer)) => timer.as_mut().poll(cx).map(|()| None),
+        (Poll::Pending, None) => Poll::Pending,
+    })
+    .await
+}
+
+struct Caller<'a> {
+    network: &'a Rc<Network>,
+    connection: &'a Arc<Load>,
+}
+
+impl Caller<'_> {
+    fn overloaded(&self) -> Status {
+        self.network.shared.stats.lock().overloaded += 1;
+        Status {
+            retry_delay_ms: self.network.shared.settings.overload_retry_delay_ms,
+            ..Status::new(RESOURCE_EXHAUSTED, "server is overloaded, try again later")
+        }
+    }
+
+    fn too_large(&self, bytes: usize) -> Status {
+        let limit = self.network.shared.settings.request_bytes_max;
+        Status::new(
+            RESOURCE_EXHAUSTED,
+            format!("received message larger than max ({bytes} vs. {limit})"),
+        )
+    }
+
+    /// The one message of the request, and its share of the inbox.
+    async fn read_message(
+        &self,
+        mut body: Incoming,
+        gzip: bool,
+    ) -> Result<(Bytes, Charge), Status> {
+        let settings = &self.network.shared.settings;
+        let mut charge = Charge::new(&self.network.shared.load, self.connection);
+        let mut grow = |bytes| match charge.grow(
+            bytes,
+            settings.inbox_bytes_max,
+            settings.inbox_bytes_max_per_connection,
+        ) {
+            true => Ok(()),
+            false => Err(self.overloaded()),
+        };
+        grow(Charge::overhead())?;
+        let mut decoder = Decoder::new(settings.request_bytes_max);
+        let mut message = None;
+        while !body.is_end_stream() {
+            let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
+                break;
+            };
+            let frame = frame
+                .map_err(|error| Status::new(INTERNAL, format!("request was cut off: {error}")))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            grow(data.len())?;
+            decoder.push(data);
+            if message.is_none() {
+                message = decoder.next().map_err(|error| match error {
+                    FrameError::TooLarge(bytes) => self.too_large(bytes),
+                    FrameError::BadFlag(flag) => {
+                        Status::new(INTERNAL, format!("bad compression flag {flag}"))
+                    }
+                })?;
+            }
+            if message.is_some() && decoder.left() > 0 {
+                return Err(Status::new(
+                    INTERNAL,
+                    "more than one message in a unary request",
+                ));
+            }
+        }
+        let Some((compressed, message)) = message else {
+            return Err(Status::new(
+                INTERNAL,
+                "request ended before its message was whole",
+            ));
+        };
+        if !compressed {
+            return Ok((message, charge));
+        }
+        if !gzip {
+            return Err(Status::new(
+                INTERNAL,
+                "compressed message without grpc-encoding",
+            ));
+        }
+        let plain = match gunzip(&message, settings.request_bytes_max) {
+            Ok(Some(plain)) => plain,
+            Ok(None) => return Err(Status::new(INTERNAL, "message is not valid gzip")),
+            Err(bytes) => return Err(self.too_large(bytes)),
+        };
+        grow(plain.len().saturating_sub(message.len()))?;
+        Ok((plain, charge))
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        method: usize,
+        arrived: Instant,
+    ) -> Result<Response<ReplyBody>, Status> {
+        let shared = &self.network.shared;
+        let deadline = deadline(request.headers(), arrived)?;
+        let gzip = uses_gzip(request.headers())?;
+        let mut timer: Timer =
+            deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let (message, mut charge) =
+            match in_time(&mut timer, self.read_message(request.into_body(), gzip)).await {
+                Some(read) => read?,
+                None => return Err(Status::deadline_exceeded()),
+            };
+        if !charge.enter(shared.settings.inbox_calls_max) {
+            return Err(self.overloaded());
+        }
+        let guard = self.network.open_call(method, arrived);
+        let id = guard.id;
+        self.network.tell(|news| {
+            news.calls.push(Arrived {
+                id,
+                method,
+                message,
+                deadline,
+                charge,
+            })
+        });
+        if shared.methods[method].is_stream {
+            if let Some(timer) = timer.take() {
+                let network = self.network.clone();
+                let task = tokio::task::spawn_local(async move {
+                    timer.await;
+                    network.fail(id, Status::deadline_exceeded());
+                });
+                guard.set_timer(task.abort_handle());
+            }
+        }
+        let ready = poll_fn(|cx| {
+            if guard.is_ready(cx.waker()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        if in_time(&mut timer, ready).await.is_none() {
+            self.network.fail(id, Status::deadline_exceeded());
+        }
+        Ok(respond(guard, shared.methods[method].is_stream))
+    }
+}
+
+/// Turns what is ready into a response: a stream's body pulls the rest, a unary reply is all there.
+fn respond(guard: CallGuard, is_stream: bool) -> Response<ReplyBody> {
+    if is_stream && guard.has_data() {
+        return grpc_response(ReplyBody::Stream(guard));
+    }
+    let waker = std::task::Waker::noop();
+    let mut data = None;
+    loop {
+        match guard.next(waker) {
+            Next::Data(chunk) => data = Some(chunk),
+            Next::Wait => return grpc_response(ReplyBody::Stream(guard)),
+            Next::End(status) if data.is_none() => return trailers_only(&status),
+            Next::End(status) => {
+                return grpc_response(ReplyBody::Whole {
+                    data,
+                    trailers: Some(status.trailers()),
+                })
+            }
+        }
+    }
+}
+
+fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, Status> {
+    let Some(value) = headers.get("grpc-timeout") else {
+        return Ok(None);
+    };
+    match value.to_str().ok().and_then(parse_timeout) {
+        Some(timeout) => Ok(arrived.checked_add(timeout)),
+        None => Err(Status::new(INTERNAL, "malformed grpc-timeout")),
+    }
+}
+
+fn uses_gzip(headers: &HeaderMap) -> Result<bool, Status> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"gzip") => Ok(true),
+        Some(other) => {
+            let name = String::from_utf8_lossy(other);
+            Err(Status::new(
+                UNIMPLEMENTED,
+                format!("unsupported grpc-encoding {name}, use identity or gzip"),
+            ))
+        }
+    }
+}
+
+/// Serves one request of a gRPC connection. Dropped when its stream is reset.
+pub async fn serve_call(
+    network: Rc<Network>,
+    connection: Arc<Load>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    if request.method() != Method::POST {
+        return Ok(plain_http(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "gRPC calls use POST\n",
+        ));
+    }
+    if !is_grpc(request.headers()) {
+        return Ok(plain_http(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "this port speaks gRPC (application/grpc)\n",
+        ));
+    }
+    let Some(method) = network.shared.numbers.get(request.uri().path()).copied() else {
+        network.shared.stats.lock().unknown += 1;
+        let status = Status::new(
+            UNIMPLEMENTED,
+            format!("unknown method {}", request.uri().path()),
+        );
+        return Ok(trailers_only(&status));
+    };
+    let arrived = Instant::now();
+    let caller = Caller {
+        network: &network,
+        connection: &connection,
+    };
+    Ok(match caller.serve(request, method, arrived).await {
+        Ok(response) => response,
+        Err(status) => {
+            network
+                .shared
+                .stats
+                .lock()
+                .count(method, status.code, arrived.elapsed());
+            trailers_only(&status)
+        }
+    })
+}

@@ -1,0 +1,367 @@
+//! The network thread's own books: every open call, and the news for Python that pile up while tasks run.
+//!
+//! Invariant: only the network thread touches `Network`, so nothing in it is locked. A call is in the table from the
+//! moment it is put into the inbox until its status is sent or its caller has gone, and its id is never reused.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::sync::{oneshot, watch, Notify};
+use tokio::task::AbortHandle;
+
+use super::framing::CHUNK_BYTES;
+use super::inbox::{HttpArrived, Load, News, Taker};
+use super::outbox::{Batch, HttpReply, Outbox};
+use super::stats::Stats;
+use super::status::{Status, CANCELLED};
+use crate::bell::Bell;
+
+/// The low bits of a call id are its place in the table, the rest counts up.
+const PLACE_BITS: u32 = 24;
+
+/// Chunks smaller than this are joined with what follows.
+const CHUNK_BYTES_MIN: usize = 16 << 10;
+
+pub struct Settings {
+    pub request_bytes_max: usize,
+    pub reply_bytes_max: usize,
+    pub inbox_bytes_max: usize,
+    pub inbox_bytes_max_per_connection: usize,
+    pub inbox_calls_max: usize,
+    pub streams_max_per_connection: u32,
+    pub stream_buffer_bytes: usize,
+    pub header_bytes_max: u32,
+    pub connections_max: usize,
+    pub keepalive_interval_ms: u64,
+    pub keepalive_timeout_ms: u64,
+    pub overload_retry_delay_ms: i64,
+}
+
+pub struct Method {
+    pub path: String,
+    pub is_stream: bool,
+}
+
+/// What both sides see. Locks are held for a swap or a few counters, never across work.
+pub struct Shared {
+    pub bell: Bell,
+    pub settings: Settings,
+    pub methods: Vec<Method>,
+    pub numbers: HashMap<String, usize>,
+    pub load: Arc<Load>,
+    pub inbox: Mutex<News>,
+    pub taker: Mutex<Taker>,
+    pub outbox: Outbox,
+    pub stats: Mutex<Stats>,
+    pub connections: AtomicUsize,
+    pub open_calls: AtomicUsize,
+    pub open_streams: AtomicUsize,
+}
+
+struct OpenCall {
+    id: u64,
+    method: usize,
+    is_stream: bool,
+    arrived: Instant,
+    waker: Option<Waker>,
+    chunks: VecDeque<Bytes>,
+    buffered: usize,
+    /// Python has sent since its last progress report.
+    owes_progress: bool,
+    finish: Option<Status>,
+    timer: Option<AbortHandle>,
+}
+
+/// What a call has for its reader.
+pub enum Next {
+    Data(Bytes),
+    End(Status),
+    Wait,
+}
+
+pub struct Network {
+    pub shared: Arc<Shared>,
+    pub stopping: watch::Sender<bool>,
+    calls: RefCell<Slab<OpenCall>>,
+    http_calls: RefCell<HashMap<u64, oneshot::Sender<HttpReply>>>,
+    calls_seen: Cell<u64>,
+    news: RefCell<News>,
+    has_news: Notify,
+}
+
+impl Network {
+    pub fn new(shared: Arc<Shared>) -> Network {
+        Network {
+            shared,
+            stopping: watch::Sender::new(false),
+            calls: RefCell::default(),
+            http_calls: RefCell::default(),
+            calls_seen: Cell::new(0),
+            news: RefCell::default(),
+            has_news: Notify::new(),
+        }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.calls_seen.set(self.calls_seen.get() + 1);
+        self.calls_seen.get()
+    }
+
+    /// Adds news. The task that hands them over runs after all tasks that are ready now, so that calls which arrived
+    /// in one read of a socket reach Python together.
+    pub fn tell(&self, add: impl FnOnce(&mut News)) {
+        let mut news = self.news.borrow_mut();
+        if news.is_empty() {
+            self.has_news.notify_one();
+        }
+        add(&mut news);
+    }
+
+    pub async fn hand_over_news(self: Rc<Self>) {
+        loop {
+            self.has_news.notified().await;
+            let was_empty = self.shared.inbox.lock().absorb(&mut self.news.borrow_mut());
+            if was_empty {
+                self.shared.bell.ring();
+            }
+        }
+    }
+
+    /// Opens a call that `tell` will announce. The guard closes it.
+    pub fn open_call(self: &Rc<Self>, method: usize, arrived: Instant) -> CallGuard {
+        let is_stream = self.shared.methods[method].is_stream;
+        let mut calls = self.calls.borrow_mut();
+        let entry = calls.vacant_entry();
+        let place = entry.key();
+        let id = (self.next_number() << PLACE_BITS) | place as u64;
+        entry.insert(OpenCall {
+            id,
+            method,
+            is_stream,
+            arrived,
+            waker: None,
+            chunks: VecDeque::new(),
+            buffered: 0,
+            owes_progress: false,
+            finish: None,
+            timer: None,
+        });
+        self.shared.open_calls.fetch_add(1, Relaxed);
+        if is_stream {
+            self.shared.open_streams.fetch_add(1, Relaxed);
+        }
+        CallGuard {
+            network: self.clone(),
+            place,
+            id,
+        }
+    }
+
+    fn with_call(&self, id: u64, act: impl FnOnce(&mut OpenCall)) {
+        let place = (id & ((1 << PLACE_BITS) - 1)) as usize;
+        if let Some(call) = self
+            .calls
+            .borrow_mut()
+            .get_mut(place)
+            .filter(|call| call.id == id && call.finish.is_none())
+        {
+            act(call);
+            if let Some(waker) = call.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    pub fn carry_out(&self, batch: Batch) {
+        for (id, message) in batch.replies {
+            self.with_call(id, |call| {
+                call.chunks.push_back(message);
+                call.finish = Some(Status::ok());
+            });
+        }
+        for (id, chunks, bytes) in batch.items {
+            self.with_call(id, |call| {
+                call.chunks.extend(chunks);
+                call.buffered += bytes;
+                call.owes_progress = true;
+            });
+        }
+        for (id, status) in batch.failed {
+            self.fail(id, status);
+        }
+        for (id, status) in batch.finished {
+            self.with_call(id, |call| call.finish = Some(status));
+        }
+        for reply in batch.http {
+            if let Some(sender) = self.http_calls.borrow_mut().remove(&reply.id) {
+                let _ = sender.send(reply); // the caller may have gone
+            }
+        }
+    }
+
+    /// Ends a call from this side: what is buffered is dropped, and Python learns that it is closed.
+    pub fn fail(&self, id: u64, status: Status) {
+        self.with_call(id, |call| {
+            call.chunks.clear();
+            call.buffered = 0;
+            call.finish = Some(status);
+            self.tell(|news| news.gone.push(id));
+        });
+    }
+
+    /// Announces an HTTP request; the reply comes through the receiver. None when too many wait.
+    pub fn open_http(
+        &self,
+        method: String,
+        path: String,
+        body: Bytes,
+        calls_max: usize,
+    ) -> Option<(u64, oneshot::Receiver<HttpReply>)> {
+        let mut calls = self.http_calls.borrow_mut();
+        if calls.len() >= calls_max {
+            return None;
+        }
+        let id = self.next_number();
+        let (sender, receiver) = oneshot::channel();
+        calls.insert(id, sender);
+        self.tell(|news| {
+            news.http.push(HttpArrived {
+                id,
+                method,
+                path,
+                body,
+            })
+        });
+        Some((id, receiver))
+    }
+
+    pub fn forget_http(&self, id: u64) {
+        self.http_calls.borrow_mut().remove(&id);
+    }
+}
+
+/// Keeps a call in the table. Dropped before the status was sent, the caller has gone.
+pub struct CallGuard {
+    network: Rc<Network>,
+    place: usize,
+    pub id: u64,
+}
+
+impl CallGuard {
+    /// The next thing to send, or a promise to wake `waker`. The call is closed once `End` was returned.
+    pub fn next(&self, waker: &Waker) -> Next {
+        let mut calls = self.network.calls.borrow_mut();
+        let Some(call) = calls.get_mut(self.place).filter(|call| call.id == self.id) else {
+            return Next::End(Status::ok());
+        };
+        if let Some(chunk) = take_chunk(&mut call.chunks) {
+            call.buffered = call.buffered.saturating_sub(chunk.len());
+            let drained = call.buffered < self.network.shared.settings.stream_buffer_bytes / 2;
+            if call.owes_progress && drained && call.finish.is_none() {
+                call.owes_progress = false;
+                let buffered = call.buffered;
+                self.network
+                    .tell(|news| news.progress.push((self.id, buffered)));
+            }
+            return Next::Data(chunk);
+        }
+        if let Some(status) = call.finish.take() {
+            self.close(&mut calls, status.code);
+            return Next::End(status);
+        }
+        if !call
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            call.waker = Some(waker.clone());
+        }
+        Next::Wait
+    }
+
+    /// Is there anything to send yet? A unary call has nothing before its end.
+    pub fn is_ready(&self, waker: &Waker) -> bool {
+        let mut calls = self.network.calls.borrow_mut();
+        let Some(call) = calls.get_mut(self.place) else {
+            return true;
+        };
+        let ready = call.finish.is_some() || (call.is_stream && !call.chunks.is_empty());
+        if !ready {
+            call.waker = Some(waker.clone());
+        }
+        ready
+    }
+
+    pub fn has_data(&self) -> bool {
+        self.network
+            .calls
+            .borrow()
+            .get(self.place)
+            .is_some_and(|call| !call.chunks.is_empty())
+    }
+
+    pub fn set_timer(&self, timer: AbortHandle) {
+        if let Some(call) = self.network.calls.borrow_mut().get_mut(self.place) {
+            call.timer = Some(timer);
+        }
+    }
+
+    fn close(&self, calls: &mut Slab<OpenCall>, code: u32) {
+        let Some(call) = calls.try_remove(self.place) else {
+            return;
+        };
+        let shared = &self.network.shared;
+        shared
+            .stats
+            .lock()
+            .count(call.method, code, call.arrived.elapsed());
+        shared.open_calls.fetch_sub(1, Relaxed);
+        if call.is_stream {
+            shared.open_streams.fetch_sub(1, Relaxed);
+        }
+        if let Some(timer) = call.timer {
+            timer.abort();
+        }
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let mut calls = self.network.calls.borrow_mut();
+        let Some(call) = calls.get(self.place).filter(|call| call.id == self.id) else {
+            return;
+        };
+        let code = call.finish.as_ref().map_or(CANCELLED, |status| status.code);
+        if call.finish.is_none() {
+            self.network.tell(|news| news.gone.push(self.id));
+        }
+        self.close(&mut calls, code);
+    }
+}
+
+/// The first chunk, joined with the small ones behind it.
+fn take_chunk(chunks: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = chunks.pop_front()?;
+    let fits = |bytes: usize, next: Option<&Bytes>| {
+        bytes < CHUNK_BYTES_MIN && next.is_some_and(|next| bytes + next.len() <= CHUNK_BYTES)
+    };
+    if !fits(first.len(), chunks.front()) {
+        return Some(first);
+    }
+    let mut joined = BytesMut::with_capacity(CHUNK_BYTES_MIN * 2);
+    joined.extend_from_slice(&first);
+    while fits(joined.len(), chunks.front()) {
+        if let Some(next) = chunks.pop_front() {
+            joined.extend_from_slice(&next);
+        }
+    }
+    Some(joined.freeze())
+}

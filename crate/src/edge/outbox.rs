@@ -1,0 +1,69 @@
+//! Answers on their way to the network thread.
+//!
+//! Invariant: batches and commands are carried out in the order in which they were handed over.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use tokio::sync::Notify;
+
+use super::status::Status;
+
+pub struct HttpReply {
+    pub id: u64,
+    pub status: u16,
+    pub content_type: String,
+    pub body: Bytes,
+}
+
+/// What one `emit` says. Messages are framed already.
+#[derive(Default)]
+pub struct Batch {
+    pub replies: Vec<(u64, Bytes)>,
+    pub items: Vec<(u64, Vec<Bytes>, usize)>,
+    /// Ends of calls that Python does not know of: it sent something too large. Told as closed.
+    pub failed: Vec<(u64, Status)>,
+    pub finished: Vec<(u64, Status)>,
+    pub http: Vec<HttpReply>,
+}
+
+pub enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener, PathBuf),
+}
+
+pub enum Order {
+    Emit(Batch),
+    Listen(Listener),
+    ListenHttp(Listener),
+    StopAccepting,
+    Close,
+}
+
+#[derive(Default)]
+pub struct Outbox {
+    orders: Mutex<Vec<Order>>,
+    news: Notify,
+}
+
+impl Outbox {
+    pub fn put(&self, order: Order) {
+        let mut orders = self.orders.lock();
+        let wake = orders.is_empty();
+        orders.push(order);
+        drop(orders);
+        if wake {
+            self.news.notify_one();
+        }
+    }
+
+    pub async fn take(&self) -> Vec<Order> {
+        loop {
+            let orders = std::mem::take(&mut *self.orders.lock());
+            if !orders.is_empty() {
+                return orders;
+            }
+            self.news.notified().await;
+        }
+    }
+}

@@ -1,0 +1,637 @@
+//! `EdgeServer`: the gRPC server as Python sees it, and the thread that serves its connections.
+//!
+//! Invariant: one native thread per server owns all its sockets and calls (`Network`). Python reaches it through the
+//! outbox alone, and hears from it through the inbox and the bell alone.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::address::{bind, Address, Bound as Socket};
+use super::call::serve_call;
+use super::executor::LocalExecutor;
+use super::framing::{encode, Packer};
+use super::http1;
+use super::inbox::{Load, News};
+use super::network::{Method, Network, Settings, Shared};
+use super::outbox::{Batch, HttpReply, Listener, Order};
+use super::stats::{Stats, LATENCY_BOUNDS};
+use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
+use crate::bell::Bell;
+
+/// How long a poll may leave a signal unhandled.
+const SIGNAL_SLICE: Duration = Duration::from_millis(100);
+/// A connection that has not even sent HTTP/2's preface by then is dropped.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+const PREFACE_BYTES: usize = 24;
+/// Pause after `accept` failed, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Streams a client may reset before they were looked at, against "rapid reset" floods.
+const RESET_STREAMS_MAX: usize = 256;
+/// What a client may send ahead of our reading, per stream and per connection.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What hyper may hold per stream beyond the peer's window.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+
+/// Counts what was read, to tell a silent connection from a slow one.
+struct Counted<IO> {
+    io: IO,
+    read: Rc<std::cell::Cell<usize>>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Counted<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        self.read.set(
+            self.read
+                .get()
+                .saturating_add(buffer.filled().len() - before),
+        );
+        polled
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// Serves one gRPC connection until it ends. Generic over the transport, so that TLS is a wrapper at the caller.
+async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(
+    network: Rc<Network>,
+    io: IO,
+) {
+    let settings = &network.shared.settings;
+    let read = Rc::new(std::cell::Cell::new(0));
+    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(settings.streams_max_per_connection)
+        .max_header_list_size(settings.header_bytes_max)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_timeout(Duration::from_millis(settings.keepalive_timeout_ms));
+    if settings.keepalive_interval_ms > 0 {
+        builder.keep_alive_interval(Duration::from_millis(settings.keepalive_interval_ms));
+    }
+    let load = Arc::new(Load::default());
+    let mut stopping = network.stopping.subscribe();
+    let service = {
+        let network = network.clone();
+        hyper::service::service_fn(move |request| {
+            serve_call(network.clone(), load.clone(), request)
+        })
+    };
+    let io = Counted {
+        io,
+        read: read.clone(),
+    };
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
+    let mut preface = std::pin::pin!(tokio::time::sleep(PREFACE_TIMEOUT));
+    let (mut told, mut checked) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            _ = stop.as_mut(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = preface.as_mut(), if !checked => {
+                checked = true;
+                if read.get() < PREFACE_BYTES {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Counts a connection while it lives.
+struct ConnectionGuard(Arc<Shared>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Removes a UNIX socket's file with its listener.
+struct SocketFile(Option<std::path::PathBuf>);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path); // somebody else may have removed it
+        }
+    }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<Stream> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let _ = stream.set_nodelay(true); // slower without, still right
+            Ok(Stream::Tcp(stream))
+        }
+        Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+    }
+}
+
+async fn accept_grpc(network: Rc<Network>, listener: Listener) {
+    let _file = SocketFile(if let Listener::Unix(_, path) = &listener {
+        Some(path.clone())
+    } else {
+        None
+    });
+    loop {
+        let stream = match accept(&listener).await {
+            Ok(stream) => stream,
+            Err(_) => {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let shared = &network.shared;
+        if shared.connections.fetch_add(1, Relaxed) >= shared.settings.connections_max {
+            shared.connections.fetch_sub(1, Relaxed);
+            shared.stats.lock().overloaded += 1;
+            continue;
+        }
+        let guard = ConnectionGuard(shared.clone());
+        let network = network.clone();
+        tokio::task::spawn_local(async move {
+            let _guard = guard;
+            match stream {
+                Stream::Tcp(stream) => serve_connection(network, stream).await,
+                Stream::Unix(stream) => serve_connection(network, stream).await,
+            }
+        });
+    }
+}
+
+async fn accept_http(network: Rc<Network>, listener: Listener) {
+    let _file = SocketFile(if let Listener::Unix(_, path) = &listener {
+        Some(path.clone())
+    } else {
+        None
+    });
+    let connections = Arc::new(tokio::sync::Semaphore::new(http1::CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok(stream) = accept(&listener).await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let network = network.clone();
+        tokio::task::spawn_local(async move {
+            let _permit = permit;
+            match stream {
+                Stream::Tcp(stream) => http1::serve_connection(network, stream).await,
+                Stream::Unix(stream) => http1::serve_connection(network, stream).await,
+            }
+        });
+    }
+}
+
+async fn serve(shared: Arc<Shared>) {
+    let network = Rc::new(Network::new(shared.clone()));
+    tokio::task::spawn_local(network.clone().hand_over_news());
+    let mut listeners: Vec<AbortHandle> = Vec::new();
+    loop {
+        for order in shared.outbox.take().await {
+            match order {
+                Order::Emit(batch) => network.carry_out(batch),
+                Order::Listen(listener) => {
+                    listeners.push(
+                        tokio::task::spawn_local(accept_grpc(network.clone(), listener))
+                            .abort_handle(),
+                    );
+                }
+                Order::ListenHttp(listener) => {
+                    listeners.push(
+                        tokio::task::spawn_local(accept_http(network.clone(), listener))
+                            .abort_handle(),
+                    );
+                }
+                Order::StopAccepting => {
+                    listeners.drain(..).for_each(|listener| listener.abort());
+                    network.stopping.send_replace(true);
+                }
+                Order::Close => return,
+            }
+        }
+    }
+}
+
+/// A gRPC server (HTTP/2, one native thread) whose calls Python takes and answers in batches.
+#[pyclass(frozen, module = "dkv._native")]
+pub struct EdgeServer {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn os_error(error: &std::io::Error, address: &str) -> PyErr {
+    let text = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("address {address} is in use by another process"),
+        std::io::ErrorKind::InvalidInput => return PyValueError::new_err(error.to_string()),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    match error.raw_os_error() {
+        Some(number) => PyOSError::new_err((number, text)),
+        None => PyOSError::new_err(text),
+    }
+}
+
+impl EdgeServer {
+    fn bind(&self, py: Python<'_>, text: &str) -> PyResult<(Listener, String)> {
+        let bound = py.detach(|| {
+            let (socket, bound) = bind(&Address::parse(text)?)?;
+            let _context = self.runtime.enter();
+            let listener = match socket {
+                Socket::Tcp(listener) => {
+                    Listener::Tcp(tokio::net::TcpListener::from_std(listener)?)
+                }
+                Socket::Unix(listener, path) => {
+                    Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path)
+                }
+            };
+            Ok((listener, bound))
+        });
+        bound.map_err(|error: std::io::Error| os_error(&error, text))
+    }
+
+    /// Sleeps until there is news, the bell rings or the time is over. Signals are handled every 100 ms.
+    fn wait(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<()> {
+        let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
+        loop {
+            let has_news =
+                !self.shared.inbox.lock().is_empty() || !self.shared.taker.lock().is_empty();
+            let left = deadline.map_or(SIGNAL_SLICE, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if has_news || left.is_zero() {
+                self.shared.bell.wait(Duration::ZERO); // what it rang for is looked at after this
+                return Ok(());
+            }
+            if py.detach(|| self.shared.bell.wait(left.min(SIGNAL_SLICE))) {
+                return Ok(());
+            }
+            py.check_signals()?;
+        }
+    }
+
+    fn too_large(&self, bytes: usize) -> Status {
+        let limit = self.shared.settings.reply_bytes_max;
+        Status::new(
+            RESOURCE_EXHAUSTED,
+            format!("trying to send message larger than max ({bytes} vs. {limit})"),
+        )
+    }
+}
+
+type CallBatch<'py> = (usize, Bound<'py, PyList>, Bound<'py, PyList>);
+type HttpRequest<'py> = (u64, String, String, Bound<'py, PyBytes>);
+type Polled<'py> = (
+    Vec<CallBatch<'py>>,
+    Vec<u64>,
+    Vec<(u64, usize)>,
+    Vec<HttpRequest<'py>>,
+);
+type Items<'py> = Vec<(u64, Bound<'py, PyList>)>;
+type Finishes<'py> = Vec<(u64, u32, String, Bound<'py, PyBytes>, i64)>;
+type HttpReplies<'py> = Vec<(u64, u16, String, Bound<'py, PyBytes>)>;
+
+#[pymethods]
+impl EdgeServer {
+    #[new]
+    #[pyo3(signature = (
+        bell, methods, *,
+        request_bytes_max = (4 << 20) + (64 << 10),
+        reply_bytes_max = (4 << 20) + (64 << 10),
+        inbox_bytes_max = 64 << 20,
+        inbox_bytes_max_per_connection = 16 << 20,
+        inbox_calls_max = 65_536,
+        streams_max_per_connection = 4096,
+        stream_buffer_bytes = 1 << 20,
+        header_bytes_max = 16 << 10,
+        connections_max = 4096,
+        keepalive_interval_ms = 20_000,
+        keepalive_timeout_ms = 20_000,
+        overload_retry_delay_ms = 100,
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        bell: Bell,
+        methods: Vec<(String, bool)>,
+        request_bytes_max: usize,
+        reply_bytes_max: usize,
+        inbox_bytes_max: usize,
+        inbox_bytes_max_per_connection: usize,
+        inbox_calls_max: usize,
+        streams_max_per_connection: u32,
+        stream_buffer_bytes: usize,
+        header_bytes_max: u32,
+        connections_max: usize,
+        keepalive_interval_ms: u64,
+        keepalive_timeout_ms: u64,
+        overload_retry_delay_ms: i64,
+    ) -> PyResult<Self> {
+        let settings = Settings {
+            request_bytes_max: request_bytes_max.min(u32::MAX as usize),
+            reply_bytes_max: reply_bytes_max.min(u32::MAX as usize),
+            inbox_bytes_max,
+            inbox_bytes_max_per_connection,
+            inbox_calls_max,
+            streams_max_per_connection,
+            stream_buffer_bytes,
+            header_bytes_max,
+            connections_max,
+            keepalive_interval_ms,
+            keepalive_timeout_ms,
+            overload_retry_delay_ms,
+        };
+        let numbers: HashMap<String, usize> = methods
+            .iter()
+            .map(|(path, _)| path.clone())
+            .zip(0..)
+            .collect();
+        if numbers.len() != methods.len() {
+            return Err(PyValueError::new_err("two methods have the same path"));
+        }
+        let methods: Vec<Method> = methods
+            .into_iter()
+            .map(|(path, is_stream)| Method { path, is_stream })
+            .collect();
+        let shared = Arc::new(Shared {
+            bell,
+            settings,
+            numbers,
+            load: Arc::default(),
+            inbox: Mutex::default(),
+            taker: Mutex::default(),
+            outbox: super::outbox::Outbox::default(),
+            stats: Mutex::new(Stats::new(methods.len())),
+            methods,
+            connections: AtomicUsize::new(0),
+            open_calls: AtomicUsize::new(0),
+            open_streams: AtomicUsize::new(0),
+        });
+        let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let on_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("dkv-edge".into())
+            .spawn(move || {
+                let tasks = LocalSet::new();
+                tasks.block_on(&runtime, serve(on_thread));
+                drop(tasks);
+                runtime.shutdown_background();
+            })?;
+        Ok(EdgeServer {
+            shared,
+            runtime: handle,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Serves gRPC on `host:port` or `unix:/path`; returns the bound address. OSError if it is in use.
+    fn listen(&self, py: Python<'_>, address: &str) -> PyResult<String> {
+        let (listener, bound) = self.bind(py, address)?;
+        self.shared.outbox.put(Order::Listen(listener));
+        Ok(bound)
+    }
+
+    /// Serves HTTP/1.1 on `host:port`; returns the bound address. OSError if it is in use.
+    fn listen_http(&self, py: Python<'_>, address: &str) -> PyResult<String> {
+        let (listener, bound) = self.bind(py, address)?;
+        self.shared.outbox.put(Order::ListenHttp(listener));
+        Ok(bound)
+    }
+
+    /// Waits for the bell (unless news is at hand) and takes what arrived: (calls, closed, progress, http).
+    fn poll<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_ms: u64,
+        calls_max: usize,
+    ) -> PyResult<Polled<'py>> {
+        self.wait(py, timeout_ms)?;
+        let mut taker = self.shared.taker.lock();
+        let mut news = std::mem::take::<News>(&mut self.shared.inbox.lock());
+        let (calls, closed) = taker.take(&mut news, calls_max, Instant::now());
+        drop(taker);
+        let mut groups: Vec<(Vec<u64>, Vec<Bound<'py, PyBytes>>)> =
+            vec![Default::default(); self.shared.methods.len()];
+        for call in &calls {
+            let (ids, messages) = &mut groups[call.method];
+            ids.push(call.id);
+            messages.push(PyBytes::new(py, &call.message));
+        }
+        let mut batches = Vec::new();
+        for (method, (ids, messages)) in groups.into_iter().enumerate() {
+            if !ids.is_empty() {
+                batches.push((method, PyList::new(py, ids)?, PyList::new(py, messages)?));
+            }
+        }
+        let http = news.http.into_iter();
+        let http = http
+            .map(|call| {
+                (
+                    call.id,
+                    call.method,
+                    call.path,
+                    PyBytes::new(py, &call.body),
+                )
+            })
+            .collect();
+        Ok((batches, closed, news.progress, http))
+    }
+
+    /// Answers, in one crossing. Unknown ids are callers who left: ignored.
+    fn emit(
+        &self,
+        call_ids: Vec<u64>,
+        messages: Vec<Bound<'_, PyBytes>>,
+        items: Items<'_>,
+        finished: Finishes<'_>,
+        http: HttpReplies<'_>,
+    ) -> PyResult<()> {
+        if call_ids.len() != messages.len() {
+            return Err(PyValueError::new_err(
+                "call_ids and messages differ in length",
+            ));
+        }
+        let limit = self.shared.settings.reply_bytes_max;
+        let mut batch = Batch::default();
+        batch.replies.reserve(messages.len());
+        for (id, message) in call_ids.into_iter().zip(&messages) {
+            let message = message.as_bytes();
+            if message.len() <= limit {
+                batch.replies.push((id, encode(message)));
+            } else {
+                batch.finished.push((id, self.too_large(message.len())));
+            }
+        }
+        for (id, messages) in &items {
+            let mut packer = Packer::default();
+            for message in messages {
+                let message = message.cast::<PyBytes>()?.as_bytes();
+                if message.len() <= limit {
+                    packer.push(message);
+                } else {
+                    batch.failed.push((*id, self.too_large(message.len())));
+                    break;
+                }
+            }
+            packer.flush();
+            batch.items.push((*id, packer.chunks, packer.bytes));
+        }
+        for (id, code, message, details, retry_delay_ms) in finished {
+            let code = if (code as usize) < CODES {
+                code
+            } else {
+                UNKNOWN
+            };
+            let details = bytes::Bytes::copy_from_slice(details.as_bytes());
+            batch.finished.push((
+                id,
+                Status {
+                    code,
+                    message,
+                    details,
+                    retry_delay_ms,
+                },
+            ));
+        }
+        for (id, status, content_type, body) in http {
+            let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+            batch.http.push(HttpReply {
+                id,
+                status,
+                content_type,
+                body,
+            });
+        }
+        self.shared.outbox.put(Order::Emit(batch));
+        Ok(())
+    }
+
+    /// Counters for /metrics.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let shared = &self.shared;
+        let (methods, unknown, overloaded) = {
+            let stats = shared.stats.lock();
+            (stats.methods.clone(), stats.unknown, stats.overloaded)
+        };
+        let calls = PyDict::new(py);
+        let latency = PyDict::new(py);
+        for (method, stats) in shared.methods.iter().zip(&methods) {
+            for (code, count) in stats
+                .codes
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+            {
+                calls.set_item((&method.path, code), count)?;
+            }
+            latency.set_item(&method.path, (stats.buckets.to_vec(), stats.seconds))?;
+        }
+        if unknown > 0 {
+            calls.set_item(("unknown", UNIMPLEMENTED), unknown)?;
+        }
+        let all = PyDict::new(py);
+        all.set_item("calls", calls)?;
+        all.set_item("latency", latency)?;
+        all.set_item("latency_bounds", LATENCY_BOUNDS.to_vec())?;
+        all.set_item("connections", shared.connections.load(Relaxed))?;
+        all.set_item("inbox_calls", shared.load.calls.load(Relaxed))?;
+        all.set_item("inbox_bytes", shared.load.bytes.load(Relaxed))?;
+        all.set_item("overloaded", overloaded)?;
+        all.set_item("streams", shared.open_streams.load(Relaxed))?;
+        Ok(all)
+    }
+
+    /// Closes the listeners and sends GOAWAY; open calls go on.
+    fn stop_accepting(&self) {
+        self.shared.outbox.put(Order::StopAccepting);
+    }
+
+    fn open_calls(&self) -> usize {
+        self.shared.open_calls.load(Relaxed)
+    }
+
+    /// Drops every connection and ends the thread. Idempotent.
+    fn close(&self, py: Python<'_>) {
+        self.shared.outbox.put(Order::Close);
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = py.detach(|| thread.join()); // a panic has ended the process already
+        }
+    }
+}
+
+impl Drop for EdgeServer {
+    fn drop(&mut self) {
+        self.shared.outbox.put(Order::Close);
+    }
+}
