@@ -191,7 +191,8 @@ class Raft:
         """(group, index): entries up to here are applied."""
 
     def compact(self, group: int, index: int) -> None:
-        """Forget entries up to `index` in memory (the log keeps its own bounds)."""
+        """Forget entries up to `index` in memory (the log keeps its own bounds). What every member is known to have is
+        forgotten without being told."""
 
     def status(self, group: int) -> dict[str, object]:
         """role (0 follower 1 candidate 2 leader 3 pre-candidate), leader, term, vote, commit, persisted, applied,

@@ -71,6 +71,43 @@ def test_log_write_failed_raises_and_writes_nothing_more(tmp_path):
     log.close()
 
 
+def test_log_sync_failed_acknowledges_nothing(tmp_path):
+    """When the sync fails, the write that went well before it is never reported durable."""
+    done = run(
+        tmp_path / "log",
+        """
+        while raft.status(1)["persisted"] < 2:
+            bell.wait(1000)
+            turn()
+        for name in os.listdir("/proc/self/fd"):
+            if os.path.realpath(f"/proc/self/fd/{name}").endswith("1.raftlog"):
+                os.dup2(os.open("/dev/null", os.O_RDWR), int(name))  # takes writes, refuses to sync
+        raft.propose(1, b"lost")
+        log.append(raft.ready()[0])
+        failure = None
+        for _ in range(100):
+            bell.wait(100)
+            try:
+                assert log.durable() == []
+            except OSError as error:
+                failure = str(error)
+                break
+        assert failure.startswith("sync "), failure
+        try:
+            log.create_group(2, (1, 0, 1), 1, 1)
+        except OSError:
+            pass
+        else:
+            raise AssertionError("no error")
+        os._exit(0)
+        """,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = Log(Bell(), str(tmp_path / "log"))
+    assert log.state(1)[2] == 2
+    log.close()
+
+
 def test_log_process_killed_keeps_what_was_durable(tmp_path):
     """What `durable` reported before a kill is there afterwards."""
     done = run(

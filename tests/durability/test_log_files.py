@@ -285,6 +285,50 @@ def test_log_append_with_hole_refuses(folder, tmp_path):
         log.create_group(2, (1, 0, 1), 1, 1)
 
 
+def test_log_overwritten_end_reopens_with_the_new_entries(written):
+    """Entries of a later term replace the end of the log, and only they are found afterwards."""
+    raft = Raft(seed=1)
+    raft.open_group(1, 11, ONE, 4, (5, 11, 4), 4, 2, [])
+    raft.campaign(1)
+    bell = Bell()
+    log = Log(bell, str(written))
+    log.append(raft.ready()[0])
+    assert log.state(1) == ((6, 11, 4), 2, 5)
+    log.close()
+    log = Log(Bell(), str(written))
+    assert log.state(1) == ((6, 11, 4), 2, 5)
+    assert [(index, term) for index, term, _, _ in log.read(1, 2, 9, 1 << 20)] == [(2, 2), (3, 2), (4, 2), (5, 6)]
+    log.close()
+
+
+def test_log_cut_behind_the_end_refuses(written):
+    """A cut never goes beyond what is there; one that happened already is no work."""
+    log = Log(Bell(), str(written))
+    with pytest.raises(ValueError, match="behind the last"):
+        log.cut(1, 8)
+    log.cut(1, 1)
+    assert log.state(1)[1:] == (2, 7)
+    assert log.cut_wanted() == []
+    log.close()
+
+
+def test_log_of_a_foreign_format_refuses(written):
+    """A file with a header of an unknown version is not guessed at."""
+    path = log_file(written)
+    content = bytearray(path.read_bytes())
+    content[HEADER_BYTES - 9] = 9
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="offset 0: unknown format 9"):
+        Log(Bell(), str(written))
+
+
+def test_log_folder_that_cannot_be_made_raises_os_error(tmp_path):
+    """The operating system's refusals are OSError."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        Log(Bell(), str(tmp_path / "file" / "log"))
+
+
 def test_log_fetch_returns_entries_or_why_not(written):
     """Reads for lagging followers come back by token."""
     bell = Bell()

@@ -184,6 +184,29 @@ def test_compact_unapplied_refuses():
     assert raft.status(GROUP)["first_index"] == 3
 
 
+def test_window_of_one_voter_stays_small():
+    """What is applied and needed by nobody leaves memory by itself."""
+    raft = open_raft()
+    raft.campaign(GROUP)
+    for _ in range(1000):
+        raft.propose(GROUP, b"x")
+        committed = drain(raft)
+        raft.applied([(GROUP, committed[-1][0])])
+        status = raft.status(GROUP)
+        assert status["last_index"] - status["first_index"] <= 300
+    assert raft.status(GROUP)["applied"] == 1002
+
+
+def test_step_snapshot_or_forwarded_request_is_ignored():
+    """What this replica can not serve is refused with a reason: MsgPropose (2), MsgSnapshot (7)."""
+    raft = open_raft()
+    message = lambda kind: bytes([0x08, kind, 0x10, 11, 0x18, 12, 0x20, 2])  # noqa: E731
+    reasons = [reason for _, reason in raft.step([(GROUP, message(2)), (GROUP, message(7))])]
+    assert "forwarded" in reasons[0]
+    assert "snapshot" in reasons[1]
+    assert raft.status(GROUP)["term"] == 1
+
+
 def test_unknown_group_raises_key_error():
     """Calls for a group that is not open say so; peer messages for it are ignored with a reason."""
     raft = Raft(seed=1)
@@ -276,6 +299,60 @@ def test_three_nodes_leader_lost_elect_another():
     cluster.committed[first] = []
     cluster.elect(ticks=30)
     assert [data for _, _, _, data in cluster.committed[first] if data] == [b"a", b"b"]
+
+
+def test_leader_keeps_what_a_lagging_follower_needs():
+    """A follower that was away for long is fed from the leader's window; after that the window shrinks."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    away = next(id for id in THREE[0] if id != leader)
+    for number in range(600):
+        cluster.nodes[leader].propose(GROUP, b"%d" % number)
+        cluster.settle(down=(away,))
+    assert cluster.nodes[leader].status(GROUP)["first_index"] <= 3
+    cluster.elect(ticks=30)
+    assert len(cluster.committed[away]) == len(cluster.committed[leader])
+    cluster.nodes[leader].propose(GROUP, b"more")
+    cluster.settle()
+    assert cluster.nodes[leader].status(GROUP)["first_index"] > 300
+
+
+def test_transfer_leader_moves_leadership():
+    """The leader hands over to a voter that is up to date, and takes no entries meanwhile."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    to = next(id for id in THREE[0] if id != leader)
+    raft = cluster.nodes[leader]._raft
+    assert not raft.transfer_leader(GROUP, leader)
+    assert raft.transfer_leader(GROUP, to)
+    assert cluster.nodes[leader].propose(GROUP, b"x") is None
+    cluster.settle()
+    assert cluster.nodes[to].status(GROUP)["role"] == 2
+
+
+def test_joint_change_leaves_by_itself_everywhere():
+    """A voter is replaced: every node goes through the joint members and out of them again."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    gone = next(id for id in THREE[0] if id != leader)
+    raft = cluster.nodes[leader]._raft
+    assert raft.propose_conf_change(GROUP, [(1, gone), (2, 14)], 1)
+    confs = {id: [] for id in THREE[0]}
+    for _ in range(40):
+        for id, node in cluster.nodes.items():
+            for ready in node.advance():
+                for index, _, kind, data in ready.committed:
+                    if kind == 2:
+                        confs[id].append(node._raft.apply_conf_change(GROUP, index, data))
+                if ready.committed:
+                    node.applied([(GROUP, ready.committed[-1][0])])
+                for to, message in ready.messages:
+                    if to in cluster.nodes:
+                        cluster.nodes[to].step([(GROUP, message)])
+    kept = sorted(set(THREE[0]) - {gone})
+    for id in kept:
+        assert confs[id] == [(kept, [14], THREE[0], [], True), (kept, [14], [], [], False)]
+    assert raft.propose_conf_change(GROUP, [(1, leader)], 0) is None
 
 
 def test_follower_reply_waits_for_the_log():

@@ -17,6 +17,10 @@ use super::convert::Hard;
 use super::window::Window;
 use super::writes::GroupWrite;
 
+/// Applied entries that nobody needs are forgotten once there are this many: dropping them one by one would cost more
+/// than keeping some.
+const UNNEEDED_COUNT_MAX: u64 = 256;
+
 /// What a group starts from.
 pub struct Opening {
     pub replica: u64,
@@ -318,7 +322,24 @@ impl Group {
             // Raft has left a joint state by itself, and would tell nobody until the next message.
             self.node.raft.bcast_append();
         }
+        self.forget_unneeded();
         Ok(())
+    }
+
+    /// Keeps the window small between two calls of `compact`: what is applied here and known to be on every member is
+    /// not read again. Only a leader knows that of others; who follows keeps everything, for when he leads.
+    fn forget_unneeded(&mut self) {
+        let raft = &self.node.raft;
+        let others = || raft.prs().iter().filter(|(id, _)| **id != raft.id);
+        if !self.leads() && others().next().is_some() {
+            return;
+        }
+        let slowest = others().map(|(_, progress)| progress.matched).min();
+        let index = slowest.unwrap_or(u64::MAX).min(raft.raft_log.applied);
+        if index >= self.node.store().first() + UNNEEDED_COUNT_MAX {
+            // It is in the window: above its start, and applied.
+            let _ = self.node.mut_store().compact(index);
+        }
     }
 
     pub fn compact(&mut self, index: u64) -> Result<(), String> {
