@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,28 +103,30 @@ def test_wal_cut_off_leaves_a_prefix_of_whole_batches(tmp_path: Path, cut_bytes:
     again.close()
 
 
+class FailingDatabase:
+    """The engine, but for one method that says what RocksDB says of a full disk."""
+
+    def __init__(self, database: object, failing: str) -> None:
+        self.database = database
+        self.failing = failing
+
+    def __getattr__(self, name: str) -> object:
+        return self.fail if name == self.failing else getattr(self.database, name)
+
+    def fail(self, *_: object) -> None:
+        raise Exception("IO error: No space left on device")
+
+
 def test_write_after_failed_write_is_refused_and_close_still_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed write is final (INVARIANTS 6); the folder can be opened again afterwards."""
     store = RocksDbStore(tmp_path / "rows")
     store.write(RowBatch([(b"a", b"1")]))
-
-    class FullDisk:
-        def __init__(self, database: object) -> None:
-            self.database = database
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.database, name)
-
-        def write(self, batch: object) -> None:
-            raise Exception("IO error: No space left on device")
-
-    whole = store._database
-    monkeypatch.setattr(store, "_database", FullDisk(whole))
-    with pytest.raises(StorageFailed, match="No space left"):
-        store.write(RowBatch([(b"b", b"1")]))
-    monkeypatch.setattr(store, "_database", whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_database", FailingDatabase(store._database, "write"))
+        with pytest.raises(StorageFailed, match="No space left"):
+            store.write(RowBatch([(b"b", b"1")]))
     with pytest.raises(StorageFailed, match="No space left"):
         store.write(RowBatch([(b"b", b"1")]))
     with pytest.raises(StorageFailed, match="No space left"):
@@ -132,6 +135,33 @@ def test_write_after_failed_write_is_refused_and_close_still_closes(
     again = RocksDbStore(tmp_path / "rows")
     assert again.get_many([b"a", b"b"]) == [b"1", None]
     again.close()
+
+
+def test_sync_failed_off_the_turn_rings_and_ends_all_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node hears of it by the bell and `take_synced`; nothing is written or synced after it."""
+    rung = threading.Event()
+    store = RocksDbStore(tmp_path / "rows", on_synced=rung.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_database", FailingDatabase(store._database, "flush_wal"))
+        store.request_sync(1)
+        assert rung.wait(30)
+    for _ in range(2):
+        with pytest.raises(StorageFailed, match="sync: IO error"):
+            store.take_synced()
+    with pytest.raises(StorageFailed, match="sync: IO error"):
+        store.write(RowBatch([(b"a", b"1")]))
+    store.close()
+
+
+def test_mistake_of_ours_is_not_taken_for_a_failing_disk(tmp_path: Path) -> None:
+    """Only the engine's own errors end the store; a wrong type stays what it is, and nothing of its batch is there."""
+    store = RocksDbStore(tmp_path / "rows")
+    with pytest.raises(Exception, match="bytes") as raised:
+        store.write(RowBatch([(b"a", b"1"), ("text", b"1")]))  # type: ignore[list-item]  # the mistake
+    assert not isinstance(raised.value, StorageFailed)
+    store.write(RowBatch([(b"b", b"1")]))
+    assert store.get_many([b"a", b"b"]) == [None, b"1"]
+    store.close()
 
 
 def test_kill_in_service_loses_nothing_that_was_written(tmp_path: Path) -> None:

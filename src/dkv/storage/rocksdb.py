@@ -6,8 +6,8 @@ a disk it did not ask. One column family: a batch is then atomic also in what a 
 Invariant: after a failed write or sync nothing more is written (INVARIANTS 6). What a newcomer breaks first:
 
 * `write(sync=True)` holds the interpreter lock for the whole sync; `flush_wal(True)` does not.
-* a range with its end before its start is accepted by `write`, then fails every later flush of the memtable, also after
-  a restart: such a range is empty here, and never reaches the engine.
+* a range with its end before its start fails in the middle of its batch, half of which is then there, and every write
+  and flush after it fails too: such a range is empty here, and never reaches the engine.
 * a live iterator keeps the folder locked after `close`: scans are known here, and closed first.
 """
 
@@ -52,7 +52,7 @@ class RocksDbStore:
         engine_options: Mapping[str, str] | None = None,
         on_synced: Callable[[], None] | None = None,
     ) -> None:
-        """Open or create. `block_cache_bytes` 0: no block cache. `on_synced`: called on the sync thread after each sync.
+        """Open or create. `block_cache_bytes` 0: no cache. `on_synced` is called on the sync thread after a sync.
 
         Raises InvalidRequest for impossible `engine_options`, Corrupt or StorageFailed when the engine cannot open.
         """

@@ -69,7 +69,7 @@ def measure_writes(store: RocksDbStore) -> None:
 def measure_wal(folder: Path) -> None:
     for name, disabled in (("with WAL", False), ("without WAL", True)):
         options = WriteOptions()
-        options.disable_wal(disabled)
+        options.disable_wal = disabled  # type: ignore[method-assign, assignment]  # a property; the stub is wrong
         database = Rdict(str(folder / name), engine_setup(CACHE_BYTES, 64 << 20, {}).options)
         taken = []
         for first in range(0, ROWS, BATCH):

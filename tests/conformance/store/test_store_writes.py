@@ -39,7 +39,7 @@ def test_range_end_is_excluded_start_included(filled: Store) -> None:
 
 def test_range_reversed_or_empty_deletes_nothing_and_poisons_nothing(filled: Store) -> None:
     """A range whose end is not after its start is empty, and later writes and flushes go on."""
-    filled.write(RowBatch([(b"z", b"1")], [(b"k90", b"k10"), (b"k10", b"k10")]))
+    filled.write(RowBatch([(b"z", b"1")], [(b"k90", b"k10"), (b"k10", b"k10"), (b"z", b"")]))
     filled.sync()
     if isinstance(filled, RocksDbStore):
         filled.flush()
