@@ -27,7 +27,7 @@ def take_all(scan: Scan, rows_max: int) -> None:
 def damaged(tmp_path: Path) -> Path:
     """A closed store whose one large file has a bit flipped in the middle of its rows."""
     folder = tmp_path / "rows"
-    store = RocksDbStore(folder, block_cache_bytes=0)
+    store = RocksDbStore(folder, cache_bytes=0)
     store.write(RowBatch([(key_of(number), os.urandom(100)) for number in range(ROWS)]))
     store.flush()
     store.close()
@@ -42,7 +42,7 @@ def damaged(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("rows_max", [1, 100, ROWS])
 def test_scan_over_flipped_bit_raises_corrupt_never_ends(damaged: Path, reverse: bool, rows_max: int) -> None:
     """Both ways and whatever the slice; asked again, it says the same again."""
-    store = RocksDbStore(damaged, block_cache_bytes=0)
+    store = RocksDbStore(damaged, cache_bytes=0)
     scan = store.scan(b"k", b"l", reverse=reverse)
     with pytest.raises(Corrupt, match="checksum"):
         take_all(scan, rows_max)
@@ -53,7 +53,7 @@ def test_scan_over_flipped_bit_raises_corrupt_never_ends(damaged: Path, reverse:
 
 def test_scan_opened_on_flipped_bit_raises_corrupt(damaged: Path) -> None:
     """Also when the first block that the walk needs is the damaged one."""
-    store = RocksDbStore(damaged, block_cache_bytes=0)
+    store = RocksDbStore(damaged, cache_bytes=0)
     for number in range(0, ROWS, 20):
         scan = store.scan(key_of(number), key_of(number + 1))
         try:
@@ -68,7 +68,7 @@ def test_scan_opened_on_flipped_bit_raises_corrupt(damaged: Path) -> None:
 
 def test_get_many_on_flipped_bit_raises_corrupt_others_come_back(damaged: Path) -> None:
     """Rows outside the damaged block are still served."""
-    store = RocksDbStore(damaged, block_cache_bytes=0)
+    store = RocksDbStore(damaged, cache_bytes=0)
     with pytest.raises(Corrupt, match="checksum"):
         store.get_many([key_of(number) for number in range(ROWS)])
     ends = store.get_many([key_of(0), key_of(ROWS - 1)])

@@ -47,16 +47,16 @@ class RocksDbStore:
         self,
         folder: Path,
         *,
-        block_cache_bytes: int = CACHE_BYTES_DEFAULT,
+        cache_bytes: int = CACHE_BYTES_DEFAULT,
         write_buffer_bytes: int = WRITE_BUFFER_BYTES_DEFAULT,
         engine_options: Mapping[str, str] | None = None,
         on_synced: Callable[[], None] | None = None,
     ) -> None:
-        """Open or create. `block_cache_bytes` 0: no cache. `on_synced` is called on the sync thread after a sync.
+        """Open or create. `cache_bytes` 0: no cache. `on_synced` is called on the sync thread after a sync.
 
         Raises InvalidRequest for impossible `engine_options`, Corrupt or StorageFailed when the engine cannot open.
         """
-        setup = engine_setup(block_cache_bytes, write_buffer_bytes, engine_options or {})
+        setup = engine_setup(cache_bytes, write_buffer_bytes, engine_options or {})
         self.unknown_options = setup.unknown
         """Names in `engine_options` that were not applied, for a warning."""
         self._folder = folder

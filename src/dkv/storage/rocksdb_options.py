@@ -46,10 +46,10 @@ class EngineSetup:
     unknown: list[str]
 
 
-def engine_setup(block_cache_bytes: int, write_buffer_bytes: int, overrides: Mapping[str, str]) -> EngineSetup:
+def engine_setup(cache_bytes: int, write_buffer_bytes: int, overrides: Mapping[str, str]) -> EngineSetup:
     """Options for opening. Raises InvalidRequest for a known option with an impossible value."""
     options = _defaults(write_buffer_bytes)
-    table = _table_defaults(block_cache_bytes)
+    table = _table_defaults(cache_bytes)
     unknown = []
     for name, text in overrides.items():
         if name in _ENGINE_OPTIONS:
@@ -89,15 +89,15 @@ def _defaults(write_buffer_bytes: int) -> Options:
     return options
 
 
-def _table_defaults(block_cache_bytes: int) -> BlockBasedOptions:
+def _table_defaults(cache_bytes: int) -> BlockBasedOptions:
     table = BlockBasedOptions()
     table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
     table.set_block_size(_BLOCK_BYTES)
     table.set_format_version(5)
-    if block_cache_bytes == 0:
+    if cache_bytes == 0:
         table.disable_cache()
         return table
-    table.set_block_cache(Cache(block_cache_bytes))
+    table.set_block_cache(Cache(cache_bytes))
     table.set_cache_index_and_filter_blocks(True)
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     return table

@@ -47,7 +47,7 @@ class RocksDbBed:
         self.store: Store = self._open()
 
     def _open(self) -> RocksDbStore:
-        return RocksDbStore(self._folder, block_cache_bytes=1 << 20, on_synced=self._bell.rung.set)
+        return RocksDbStore(self._folder, cache_bytes=1 << 20, on_synced=self._bell.rung.set)
 
     def reopen(self) -> Store:
         self.store = self._open()

@@ -111,7 +111,7 @@ from pathlib import Path
 from dkv.storage.rocksdb import RocksDbStore
 def rss(): return int(next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]) / 1024
 before, begun = rss(), time.perf_counter()
-store = RocksDbStore(Path(sys.argv[1]), block_cache_bytes=int(sys.argv[2]))
+store = RocksDbStore(Path(sys.argv[1]), cache_bytes=int(sys.argv[2]))
 print(before, rss(), (time.perf_counter() - begun) * 1e3)
 store.close()
 """
@@ -130,7 +130,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("MEASURE_FOLDER")) as name:
         folder = Path(name)
         measure_wal(folder)
-        store = RocksDbStore(folder / "rows", block_cache_bytes=CACHE_BYTES)
+        store = RocksDbStore(folder / "rows", cache_bytes=CACHE_BYTES)
         measure_writes(store)
         store.flush()
         measure_reads(store, "files and cache")

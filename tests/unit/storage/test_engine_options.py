@@ -16,8 +16,8 @@ def options_file(folder: Path) -> dict[str, str]:
     return dict(pairs)
 
 
-def opened(folder: Path, options: dict[str, str], block_cache_bytes: int = 1 << 20) -> tuple[list[str], dict[str, str]]:
-    store = RocksDbStore(folder, engine_options=options, block_cache_bytes=block_cache_bytes)
+def opened(folder: Path, options: dict[str, str], cache_bytes: int = 1 << 20) -> tuple[list[str], dict[str, str]]:
+    store = RocksDbStore(folder, engine_options=options, cache_bytes=cache_bytes)
     store.close()
     return store.unknown_options, options_file(folder)
 
@@ -72,7 +72,7 @@ def test_every_known_option_has_its_setter() -> None:
 
 def test_block_cache_takes_effect(tmp_path: Path) -> None:
     """0: none at all; otherwise used by reads and not beyond its size."""
-    _, without = opened(tmp_path / "without", {}, block_cache_bytes=0)
+    _, without = opened(tmp_path / "without", {}, cache_bytes=0)
     assert without["no_block_cache"] == "true"
     _, with_cache = opened(tmp_path / "with", {})
     assert with_cache["no_block_cache"] == "false"
