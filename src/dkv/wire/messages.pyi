@@ -1,0 +1,689 @@
+# ruff: noqa: N803, N815 (the names are those of the wire format)
+"""Written by `make proto` from proto/. Do not edit."""
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.internal.containers import (
+    MessageMap,
+    RepeatedCompositeFieldContainer,
+    RepeatedScalarFieldContainer,
+)
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.message import Message
+
+class Empty(Message):
+    def __init__(self) -> None: ...
+
+class _ReadConsistency(EnumTypeWrapper):
+    SEQUENTIAL: int
+    LINEARIZABLE: int
+
+ReadConsistency: _ReadConsistency
+
+class Status(Message):
+    code: int
+    message: str
+    def __init__(
+        self,
+        *,
+        code: int | None = ...,
+        message: str | None = ...,
+    ) -> None: ...
+
+class KVPair(Message):
+    key: bytes
+    value: bytes
+    expireTS: int
+    def __init__(
+        self,
+        *,
+        key: bytes | None = ...,
+        value: bytes | None = ...,
+        expireTS: int | None = ...,
+    ) -> None: ...
+
+class PutRequest(Message):
+    key: bytes
+    value: bytes
+    expireTS: int
+    ttlMs: int
+    session: bytes
+    sequence: int
+    lowestOutstanding: int
+    def __init__(
+        self,
+        *,
+        key: bytes | None = ...,
+        value: bytes | None = ...,
+        expireTS: int | None = ...,
+        ttlMs: int | None = ...,
+        session: bytes | None = ...,
+        sequence: int | None = ...,
+        lowestOutstanding: int | None = ...,
+    ) -> None: ...
+
+class PutResponse(Message):
+    status: Status
+    changeNumber: int
+    historyId: bytes
+    logTime: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        changeNumber: int | None = ...,
+        historyId: bytes | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
+class MultiPutRequest(Message):
+    putRequest: RepeatedCompositeFieldContainer[PutRequest]
+    session: bytes
+    sequence: int
+    lowestOutstanding: int
+    def __init__(
+        self,
+        *,
+        putRequest: Iterable[PutRequest] | None = ...,
+        session: bytes | None = ...,
+        sequence: int | None = ...,
+        lowestOutstanding: int | None = ...,
+    ) -> None: ...
+
+class DeleteRequest(Message):
+    key: bytes
+    session: bytes
+    sequence: int
+    lowestOutstanding: int
+    def __init__(
+        self,
+        *,
+        key: bytes | None = ...,
+        session: bytes | None = ...,
+        sequence: int | None = ...,
+        lowestOutstanding: int | None = ...,
+    ) -> None: ...
+
+class DeleteResponse(Message):
+    status: Status
+    changeNumber: int
+    historyId: bytes
+    logTime: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        changeNumber: int | None = ...,
+        historyId: bytes | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
+class GetRequest(Message):
+    key: bytes
+    readConsistency: int
+    minChangeNumber: int
+    strict: bool
+    def __init__(
+        self,
+        *,
+        key: bytes | None = ...,
+        readConsistency: int | None = ...,
+        minChangeNumber: int | None = ...,
+        strict: bool | None = ...,
+    ) -> None: ...
+
+class GetResponse(Message):
+    status: Status
+    value: bytes
+    found: bool
+    expireTS: int
+    appliedChangeNumber: int
+    servedConsistency: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        value: bytes | None = ...,
+        found: bool | None = ...,
+        expireTS: int | None = ...,
+        appliedChangeNumber: int | None = ...,
+        servedConsistency: int | None = ...,
+    ) -> None: ...
+
+class MultiGetRequest(Message):
+    keys: RepeatedScalarFieldContainer[bytes]
+    readConsistency: int
+    minChangeNumber: int
+    strict: bool
+    def __init__(
+        self,
+        *,
+        keys: Iterable[bytes] | None = ...,
+        readConsistency: int | None = ...,
+        minChangeNumber: int | None = ...,
+        strict: bool | None = ...,
+    ) -> None: ...
+
+class MultiGetResponse(Message):
+    status: Status
+    keyValues: RepeatedCompositeFieldContainer[KVPair]
+    appliedChangeNumber: int
+    servedConsistency: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        keyValues: Iterable[KVPair] | None = ...,
+        appliedChangeNumber: int | None = ...,
+        servedConsistency: int | None = ...,
+    ) -> None: ...
+
+class CompareAndSetRequest(Message):
+    key: bytes
+    oldValue: bytes
+    newValue: bytes
+    expireTS: int
+    ttlMs: int
+    session: bytes
+    sequence: int
+    lowestOutstanding: int
+    def __init__(
+        self,
+        *,
+        key: bytes | None = ...,
+        oldValue: bytes | None = ...,
+        newValue: bytes | None = ...,
+        expireTS: int | None = ...,
+        ttlMs: int | None = ...,
+        session: bytes | None = ...,
+        sequence: int | None = ...,
+        lowestOutstanding: int | None = ...,
+    ) -> None: ...
+
+class CompareAndSetResponse(Message):
+    status: Status
+    updated: bool
+    changeNumber: int
+    historyId: bytes
+    logTime: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        updated: bool | None = ...,
+        changeNumber: int | None = ...,
+        historyId: bytes | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
+class IterateRequest(Message):
+    keyPrefix: bytes
+    startKey: bytes
+    readConsistency: int
+    limit: int
+    reverse: bool
+    minChangeNumber: int
+    def __init__(
+        self,
+        *,
+        keyPrefix: bytes | None = ...,
+        startKey: bytes | None = ...,
+        readConsistency: int | None = ...,
+        limit: int | None = ...,
+        reverse: bool | None = ...,
+        minChangeNumber: int | None = ...,
+    ) -> None: ...
+
+class IterateResponse(Message):
+    status: Status
+    key: bytes
+    value: bytes
+    expireTS: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        key: bytes | None = ...,
+        value: bytes | None = ...,
+        expireTS: int | None = ...,
+    ) -> None: ...
+
+class NodeInfo(Message):
+    NodeStatus: EnumTypeWrapper
+    LEADER: int
+    CANDIDATE: int
+    FOLLOWER: int
+    OFFLINE: int
+    UNKNOWN: int
+    nodeUrl: str
+    nodeId: int
+    status: int
+    def __init__(
+        self,
+        *,
+        nodeUrl: str | None = ...,
+        nodeId: int | None = ...,
+        status: int | None = ...,
+    ) -> None: ...
+
+class _RegionStatus(EnumTypeWrapper):
+    INACTIVE: int
+    LEADER: int
+    PRIMARY_FOLLOWER: int
+    SECONDARY_FOLLOWER: int
+    ACTIVE_SLAVE: int
+
+RegionStatus: _RegionStatus
+
+class TrxnRecord(Message):
+    TrxnType: EnumTypeWrapper
+    Unknown: int
+    Put: int
+    Delete: int
+    type: int
+    key: bytes
+    value: bytes
+    expireTS: int
+    def __init__(
+        self,
+        *,
+        type: int | None = ...,
+        key: bytes | None = ...,
+        value: bytes | None = ...,
+        expireTS: int | None = ...,
+    ) -> None: ...
+
+class ChangeRecord(Message):
+    serialisedForm: bytes
+    changeNumber: int
+    numberOfTrxns: int
+    trxns: RepeatedCompositeFieldContainer[TrxnRecord]
+    leaderTime: int
+    def __init__(
+        self,
+        *,
+        serialisedForm: bytes | None = ...,
+        changeNumber: int | None = ...,
+        numberOfTrxns: int | None = ...,
+        trxns: Iterable[TrxnRecord] | None = ...,
+        leaderTime: int | None = ...,
+    ) -> None: ...
+
+class GetChangesRequest(Message):
+    fromChangeNumber: int
+    maxNumberOfChanges: int
+    historyId: bytes
+    encoding: int
+    def __init__(
+        self,
+        *,
+        fromChangeNumber: int | None = ...,
+        maxNumberOfChanges: int | None = ...,
+        historyId: bytes | None = ...,
+        encoding: int | None = ...,
+    ) -> None: ...
+
+class GetChangesResponse(Message):
+    status: Status
+    masterChangeNumber: int
+    numberOfChanges: int
+    changes: RepeatedCompositeFieldContainer[ChangeRecord]
+    historyId: bytes
+    oldestChangeNumber: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        masterChangeNumber: int | None = ...,
+        numberOfChanges: int | None = ...,
+        changes: Iterable[ChangeRecord] | None = ...,
+        historyId: bytes | None = ...,
+        oldestChangeNumber: int | None = ...,
+    ) -> None: ...
+
+class Replica(Message):
+    zone: str
+    hostname: str
+    port: int
+    def __init__(
+        self,
+        *,
+        zone: str | None = ...,
+        hostname: str | None = ...,
+        port: int | None = ...,
+    ) -> None: ...
+
+class GetReplicasRequest(Message):
+    zone: str
+    allZones: bool
+    def __init__(
+        self,
+        *,
+        zone: str | None = ...,
+        allZones: bool | None = ...,
+    ) -> None: ...
+
+class GetReplicasResponse(Message):
+    replicas: RepeatedCompositeFieldContainer[Replica]
+    def __init__(
+        self,
+        *,
+        replicas: Iterable[Replica] | None = ...,
+    ) -> None: ...
+
+class BackupRequest(Message):
+    backupPath: str
+    def __init__(
+        self,
+        *,
+        backupPath: str | None = ...,
+    ) -> None: ...
+
+class RestoreRequest(Message):
+    restorePath: str
+    def __init__(
+        self,
+        *,
+        restorePath: str | None = ...,
+    ) -> None: ...
+
+class AddNodeRequest(Message):
+    nodeUrl: str
+    def __init__(
+        self,
+        *,
+        nodeUrl: str | None = ...,
+    ) -> None: ...
+
+class RemoveNodeRequest(Message):
+    nodeUrl: str
+    def __init__(
+        self,
+        *,
+        nodeUrl: str | None = ...,
+    ) -> None: ...
+
+class ListNodesResponse(Message):
+    status: Status
+    leader: int
+    nodes: MessageMap[int, NodeInfo]
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        leader: int | None = ...,
+        nodes: Mapping[int, NodeInfo] | None = ...,
+    ) -> None: ...
+
+class RegionInfo(Message):
+    dcID: str
+    nodeAddress: str
+    database: str
+    vBucket: str
+    status: int
+    masterHost: str
+    nexusClusterUrl: str
+    httpAddress: str
+    def __init__(
+        self,
+        *,
+        dcID: str | None = ...,
+        nodeAddress: str | None = ...,
+        database: str | None = ...,
+        vBucket: str | None = ...,
+        status: int | None = ...,
+        masterHost: str | None = ...,
+        nexusClusterUrl: str | None = ...,
+        httpAddress: str | None = ...,
+    ) -> None: ...
+
+class UpdateStatusRequest(Message):
+    regionInfo: RegionInfo
+    timestamp: int
+    def __init__(
+        self,
+        *,
+        regionInfo: RegionInfo | None = ...,
+        timestamp: int | None = ...,
+    ) -> None: ...
+
+class GetClusterInfoRequest(Message):
+    dcID: str
+    database: str
+    vBucket: str
+    def __init__(
+        self,
+        *,
+        dcID: str | None = ...,
+        database: str | None = ...,
+        vBucket: str | None = ...,
+    ) -> None: ...
+
+class GetClusterInfoResponse(Message):
+    regionInfos: RepeatedCompositeFieldContainer[RegionInfo]
+    def __init__(
+        self,
+        *,
+        regionInfos: Iterable[RegionInfo] | None = ...,
+    ) -> None: ...
+
+class LimitExceeded(Message):
+    kind: str
+    limit: int
+    actual: int
+    index: int
+    def __init__(
+        self,
+        *,
+        kind: str | None = ...,
+        limit: int | None = ...,
+        actual: int | None = ...,
+        index: int | None = ...,
+    ) -> None: ...
+
+class HistoryPurged(Message):
+    requested: int
+    oldest: int
+    latest: int
+    def __init__(
+        self,
+        *,
+        requested: int | None = ...,
+        oldest: int | None = ...,
+        latest: int | None = ...,
+    ) -> None: ...
+
+class StaleRead(Message):
+    lag: int
+    def __init__(
+        self,
+        *,
+        lag: int | None = ...,
+    ) -> None: ...
+
+class OutcomeUnknown(Message):
+    def __init__(self) -> None: ...
+
+class Overloaded(Message):
+    retryAfterMs: int
+    def __init__(
+        self,
+        *,
+        retryAfterMs: int | None = ...,
+    ) -> None: ...
+
+class DeleteRangeRequest(Message):
+    start: bytes
+    end: bytes
+    session: bytes
+    sequence: int
+    lowestOutstanding: int
+    def __init__(
+        self,
+        *,
+        start: bytes | None = ...,
+        end: bytes | None = ...,
+        session: bytes | None = ...,
+        sequence: int | None = ...,
+        lowestOutstanding: int | None = ...,
+    ) -> None: ...
+
+class DeleteRangeResponse(Message):
+    status: Status
+    changeNumber: int
+    historyId: bytes
+    logTime: int
+    def __init__(
+        self,
+        *,
+        status: Status | None = ...,
+        changeNumber: int | None = ...,
+        historyId: bytes | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
+class LimitsResponse(Message):
+    keyBytesMax: int
+    valueBytesMax: int
+    requestBytesMax: int
+    multiGetKeysMax: int
+    multiPutEntriesMax: int
+    replyBytesMax: int
+    iteratesOpenMax: int
+    iterateIdleMsMax: int
+    def __init__(
+        self,
+        *,
+        keyBytesMax: int | None = ...,
+        valueBytesMax: int | None = ...,
+        requestBytesMax: int | None = ...,
+        multiGetKeysMax: int | None = ...,
+        multiPutEntriesMax: int | None = ...,
+        replyBytesMax: int | None = ...,
+        iteratesOpenMax: int | None = ...,
+        iterateIdleMsMax: int | None = ...,
+    ) -> None: ...
+
+class RpcStatus(Message):
+    code: int
+    message: str
+    details: RepeatedCompositeFieldContainer[Any]
+    def __init__(
+        self,
+        *,
+        code: int | None = ...,
+        message: str | None = ...,
+        details: Iterable[Any] | None = ...,
+    ) -> None: ...
+
+class HealthCheckRequest(Message):
+    service: str
+    def __init__(
+        self,
+        *,
+        service: str | None = ...,
+    ) -> None: ...
+
+class HealthCheckResponse(Message):
+    ServingStatus: EnumTypeWrapper
+    UNKNOWN: int
+    SERVING: int
+    NOT_SERVING: int
+    SERVICE_UNKNOWN: int
+    status: int
+    def __init__(
+        self,
+        *,
+        status: int | None = ...,
+    ) -> None: ...
+
+class ServerReflectionRequest(Message):
+    host: str
+    file_by_filename: str
+    file_containing_symbol: str
+    file_containing_extension: ExtensionRequest
+    all_extension_numbers_of_type: str
+    list_services: str
+    def __init__(
+        self,
+        *,
+        host: str | None = ...,
+        file_by_filename: str | None = ...,
+        file_containing_symbol: str | None = ...,
+        file_containing_extension: ExtensionRequest | None = ...,
+        all_extension_numbers_of_type: str | None = ...,
+        list_services: str | None = ...,
+    ) -> None: ...
+
+class ExtensionRequest(Message):
+    containing_type: str
+    extension_number: int
+    def __init__(
+        self,
+        *,
+        containing_type: str | None = ...,
+        extension_number: int | None = ...,
+    ) -> None: ...
+
+class ServerReflectionResponse(Message):
+    valid_host: str
+    original_request: ServerReflectionRequest
+    file_descriptor_response: FileDescriptorResponse
+    all_extension_numbers_response: ExtensionNumberResponse
+    list_services_response: ListServiceResponse
+    error_response: ErrorResponse
+    def __init__(
+        self,
+        *,
+        valid_host: str | None = ...,
+        original_request: ServerReflectionRequest | None = ...,
+        file_descriptor_response: FileDescriptorResponse | None = ...,
+        all_extension_numbers_response: ExtensionNumberResponse | None = ...,
+        list_services_response: ListServiceResponse | None = ...,
+        error_response: ErrorResponse | None = ...,
+    ) -> None: ...
+
+class FileDescriptorResponse(Message):
+    file_descriptor_proto: RepeatedScalarFieldContainer[bytes]
+    def __init__(
+        self,
+        *,
+        file_descriptor_proto: Iterable[bytes] | None = ...,
+    ) -> None: ...
+
+class ExtensionNumberResponse(Message):
+    base_type_name: str
+    extension_number: RepeatedScalarFieldContainer[int]
+    def __init__(
+        self,
+        *,
+        base_type_name: str | None = ...,
+        extension_number: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class ListServiceResponse(Message):
+    service: RepeatedCompositeFieldContainer[ServiceResponse]
+    def __init__(
+        self,
+        *,
+        service: Iterable[ServiceResponse] | None = ...,
+    ) -> None: ...
+
+class ServiceResponse(Message):
+    name: str
+    def __init__(
+        self,
+        *,
+        name: str | None = ...,
+    ) -> None: ...
+
+class ErrorResponse(Message):
+    error_code: int
+    error_message: str
+    def __init__(
+        self,
+        *,
+        error_code: int | None = ...,
+        error_message: str | None = ...,
+    ) -> None: ...

@@ -1,0 +1,118 @@
+"""The hand-written codec of the hot messages against the message classes, byte for byte."""
+
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dkv.wire import kv, messages
+
+U64 = st.integers(0, 2**64 - 1)
+KEYS = st.binary(min_size=1, max_size=300)
+VALUES = st.one_of(st.binary(max_size=300), st.integers(0, 40_000).map(bytes))
+HISTORY = st.sampled_from([b"", b"h" * 16])
+LEVELS = st.integers(0, 1)
+
+
+@given(st.binary(max_size=200))
+def test_plain_parsers_given_any_bytes_agree_with_protobuf(data: bytes) -> None:
+    """A plain parser takes a message only if protobuf reads the same from it, and nothing more."""
+    if (key := kv.plain_get_key(data)) is not None:
+        assert messages.GetRequest(key=key).SerializeToString() == data
+    if (pair := kv.plain_put(data)) is not None:
+        assert messages.PutRequest(key=pair[0], value=pair[1]).SerializeToString() == data
+
+
+@given(KEYS, VALUES, st.sampled_from([0, 1, 2**64 - 1]), st.binary(max_size=3))
+def test_plain_put_given_any_request_agrees_with_protobuf(key: bytes, value: bytes, ts: int, tail: bytes) -> None:
+    """It takes all plain requests below its bounds, and no others."""
+    data = messages.PutRequest(key=key, value=value, expireTS=ts).SerializeToString() + tail
+    found = kv.plain_put(data)
+    if found is None:
+        assert len(key) > 127 or not 1 <= len(value) < 16_384 or ts or tail
+    else:
+        request = messages.PutRequest.FromString(data)
+        assert found == (request.key, request.value)
+        assert request == messages.PutRequest(key=found[0], value=found[1])
+
+
+@given(KEYS, LEVELS, st.binary(max_size=3))
+def test_plain_get_given_any_request_agrees_with_protobuf(key: bytes, level: int, tail: bytes) -> None:
+    """It takes requests with nothing but a short key."""
+    data = messages.GetRequest(key=key, readConsistency=level).SerializeToString() + tail
+    found = kv.plain_get_key(data)
+    if found is None:
+        assert len(key) > 127 or level or tail
+        return
+    try:
+        assert messages.GetRequest.FromString(data) == messages.GetRequest(key=found)
+    except DecodeError:
+        raise AssertionError("took what protobuf refuses") from None
+
+
+@given(VALUES, U64, U64, LEVELS)
+def test_get_reply_equals_protobuf(value: bytes, ts: int, applied: int, served: int) -> None:
+    """A GetResponse by hand has the bytes of the class."""
+    want = messages.GetResponse(
+        status=messages.Status(),
+        value=value,
+        found=True,
+        expireTS=ts,
+        appliedChangeNumber=applied,
+        servedConsistency=served,
+    )
+    token = kv.read_token(applied, served)
+    assert kv.get_reply(value, ts, token) == want.SerializeToString()
+    if not ts:
+        assert kv.get_replies([b"\x00" + value], token) == [want.SerializeToString()]
+
+
+@given(U64, LEVELS)
+def test_missing_reply_equals_protobuf(applied: int, served: int) -> None:
+    """The reply for an absent key has the bytes of the class; a row with an expiry is left to the caller."""
+    want = messages.GetResponse(
+        status=messages.Status(), appliedChangeNumber=applied, servedConsistency=served
+    ).SerializeToString()
+    token = kv.read_token(applied, served)
+    assert kv.missing_reply(token) == want
+    assert kv.get_replies([None, b"\x01" + bytes(9)], token) == [want, None]
+
+
+@given(st.lists(st.one_of(U64, st.integers(1000, 1300)), max_size=20), HISTORY, U64)
+def test_put_replies_equal_protobuf(numbers: list[int], history: bytes, log_time: int) -> None:
+    """PutResponse, DeleteResponse and DeleteRangeResponse by hand have the bytes of the classes."""
+    token = kv.change_token(history, log_time)
+    for cls in (messages.PutResponse, messages.DeleteResponse, messages.DeleteRangeResponse):
+        want = [
+            cls(status=messages.Status(), changeNumber=n, historyId=history, logTime=log_time).SerializeToString()
+            for n in numbers
+        ]
+        assert kv.put_replies(numbers, token) == want
+
+
+@given(st.booleans(), U64, HISTORY, U64)
+def test_cas_reply_equals_protobuf(updated: bool, number: int, history: bytes, log_time: int) -> None:
+    """A CompareAndSetResponse by hand has the bytes of the class."""
+    want = messages.CompareAndSetResponse(
+        status=messages.Status(), updated=updated, changeNumber=number, historyId=history, logTime=log_time
+    )
+    assert kv.cas_reply(updated, number, kv.change_token(history, log_time)) == want.SerializeToString()
+
+
+@given(KEYS, VALUES, U64)
+def test_iterate_reply_equals_protobuf(key: bytes, value: bytes, ts: int) -> None:
+    """An IterateResponse by hand has the bytes of the class."""
+    want = messages.IterateResponse(status=messages.Status(), key=key, value=value, expireTS=ts)
+    assert kv.iterate_reply(key, value, ts) == want.SerializeToString()
+
+
+@given(st.lists(st.tuples(KEYS, VALUES, U64), max_size=5), U64, LEVELS)
+def test_multi_get_parts_equal_protobuf(pairs: list[tuple[bytes, bytes, int]], applied: int, served: int) -> None:
+    """The parts of a MultiGetResponse, joined, have the bytes of the class."""
+    want = messages.MultiGetResponse(
+        status=messages.Status(),
+        keyValues=[messages.KVPair(key=key, value=value, expireTS=ts) for key, value, ts in pairs],
+        appliedChangeNumber=applied,
+        servedConsistency=served,
+    )
+    parts = [kv.STATUS_OK, *(kv.pair(*each) for each in pairs), kv.read_token(applied, served)]
+    assert b"".join(parts) == want.SerializeToString()
