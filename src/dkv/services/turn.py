@@ -34,6 +34,8 @@ class View:
     change_number: int
     """The latest applied."""
     history_id: bytes
+    is_readable: bool = True
+    """False: nothing may be read now (INVARIANTS 5), and the reads of the turn fail."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class Turn:
     items: list[tuple[int, list[bytes]]] = field(default_factory=list)
     finished: list[Finish] = field(default_factory=list)
     http: list[HttpReply] = field(default_factory=list)
+    history_id: bytes = b""
+    """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
 
     def fail(self, call_id: int, error: DkvError, details: bytes = b"") -> None:
         """Ends a call or stream with the status of `error`."""

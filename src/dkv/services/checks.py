@@ -1,0 +1,78 @@
+"""What a request may contain: texts and codes of COMPATIBILITY 1.3 and 1.6. Each check returns the model's value.
+
+Time on the wire is in seconds, in the model in milliseconds; both saturate at 2^64 - 1, which never comes.
+"""
+
+from typing import Protocol
+
+from dkv.model.commands import Session
+from dkv.model.errors import InvalidRequest, LimitExceeded
+from dkv.model.limits import Limits
+from dkv.wire.messages import ReadConsistency
+
+EXPIRY_MAX = (1 << 64) - 1
+SESSION_BYTES_MAX = 16
+CONSISTENCIES = frozenset((ReadConsistency.SEQUENTIAL, ReadConsistency.LINEARIZABLE))
+
+
+class HasSession(Protocol):
+    """The messages with fields 110 to 112."""
+
+    session: bytes
+    sequence: int
+    lowestOutstanding: int  # noqa: N815 (the name on the wire)
+
+
+def check_key(key: bytes, limits: Limits, index: int = -1) -> bytes:
+    """`key`, if it may be one. `index` is its place in a batch."""
+    if not key:
+        raise InvalidRequest("Key cannot be empty" if index < 0 else f"Key cannot be empty (entry {index})")
+    if len(key) > limits.key_bytes_max:
+        raise LimitExceeded("key bytes", limits.key_bytes_max, len(key), index)
+    return key
+
+
+def check_value(value: bytes, limits: Limits, index: int = -1) -> bytes:
+    if len(value) > limits.value_bytes_max:
+        raise LimitExceeded("value bytes", limits.value_bytes_max, len(value), index)
+    return value
+
+
+def check_payload(payload_bytes: int, limits: Limits) -> None:
+    """Keys and values of one request together."""
+    if payload_bytes > limits.request_bytes_max:
+        raise LimitExceeded("request bytes", limits.request_bytes_max, payload_bytes)
+
+
+def check_consistency(level: int) -> int:
+    if level not in CONSISTENCIES:
+        raise InvalidRequest(f"Unknown read consistency level: {level}")
+    return level
+
+
+def check_session(request: HasSession) -> Session | None:
+    """The session a write names; None when it names none."""
+    session, sequence, lowest = request.session, request.sequence, request.lowestOutstanding
+    if not session:
+        if sequence or lowest:
+            raise InvalidRequest("a sequence needs a session")
+        return None
+    if len(session) > SESSION_BYTES_MAX:
+        raise LimitExceeded("session bytes", SESSION_BYTES_MAX, len(session))
+    if sequence < 1 or lowest > sequence:
+        raise InvalidRequest("a sequence starts at 1 and is at least lowestOutstanding")
+    return Session(session, sequence, lowest)
+
+
+def expires_at(expire_ts: int, ttl_ms: int, wall_ms: int) -> int:
+    """Milliseconds since the epoch of an expiry given in seconds, or relative to `wall_ms`; 0: never."""
+    if ttl_ms:
+        if expire_ts:
+            raise InvalidRequest("expireTS and ttlMs exclude each other")
+        return min(wall_ms + ttl_ms, EXPIRY_MAX)
+    return min(expire_ts * 1000, EXPIRY_MAX)
+
+
+def expire_ts(expires_at_ms: int) -> int:
+    """Seconds on the wire, rounded up: a pair is never said to end before it does."""
+    return expires_at_ms if expires_at_ms == EXPIRY_MAX else -(-expires_at_ms // 1000)

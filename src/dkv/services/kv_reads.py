@@ -1,0 +1,205 @@
+"""Get, MultiGet and Iterate: keys wanted of the turn's one multi-get, and rows to replies.
+
+A row is `flags:u8 | expires_at:u64 BE (ms) if flags & 1 | value`; one whose expiry is at or below the log time is gone.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from dkv.model.errors import DkvError, LimitExceeded, NoLeader, StaleRead
+from dkv.model.limits import Limits
+from dkv.services.calls import fail, parse_each
+from dkv.services.checks import check_consistency, check_key, check_payload, expire_ts
+from dkv.services.turn import PointRead, ScanRequest, Turn, View
+from dkv.wire import messages as wire
+from dkv.wire.kv import get_replies, get_reply, iterate_reply, missing_reply, pair, plain_get_key, read_token
+
+PLAIN_KEY_BYTES_MAX = 127
+NOT_READABLE = "no leader is known for this vBucket, try again"
+WRONG_START = "StartKey must have the same prefix as PrefixKey"
+
+
+class Terms(NamedTuple):
+    """What a read asks beyond its keys."""
+
+    consistency: int
+    change_number_min: int
+
+
+class KvReads:
+    """Stateless but for its limits. Never raises for what a caller sent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._plain_allowed = limits.key_bytes_max >= PLAIN_KEY_BYTES_MAX
+
+    def get(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """GetRequest. Calls with nothing but a key share one read; the others one each."""
+        found = list(map(plain_get_key, messages)) if self._plain_allowed else [None] * len(messages)
+        keys = [key for key in found if key is not None]
+        if len(keys) < len(found):
+            others = [at for at, key in enumerate(found) if key is None]
+            self._get_others([call_ids[at] for at in others], [messages[at] for at in others], turn)
+            call_ids = [call_id for call_id, key in zip(call_ids, found, strict=True) if key is not None]
+        if keys:
+            turn.reads.append(PointRead(keys, partial(answer_gets, call_ids)))
+
+    def _get_others(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        ids, requests = parse_each(self._parse_get, call_ids, messages, turn)
+        groups: dict[Terms, tuple[list[int], list[bytes]]] = {}
+        for call_id, (key, terms) in zip(ids, requests, strict=True):
+            group_ids, keys = groups.setdefault(terms, ([], []))
+            group_ids.append(call_id)
+            keys.append(key)
+        for terms, (group_ids, keys) in groups.items():
+            turn.reads.append(PointRead(keys, partial(answer_gets, group_ids, terms=terms)))
+
+    def _parse_get(self, message: bytes) -> tuple[bytes, Terms]:
+        request = wire.GetRequest.FromString(message)
+        terms = Terms(check_consistency(request.readConsistency), request.minChangeNumber)
+        return check_key(request.key, self._limits), terms
+
+    def multi_get(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """MultiGetRequest: one view for all keys of a call."""
+        ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
+        for call_id, (keys, terms) in zip(ids, requests, strict=True):
+            answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
+            turn.reads.append(PointRead(keys, answer))
+
+    def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
+        request = wire.MultiGetRequest.FromString(message)
+        keys = list(request.keys)
+        if len(keys) > self._limits.multi_get_keys_max:
+            raise LimitExceeded("keys", self._limits.multi_get_keys_max, len(keys))
+        for index, key in enumerate(keys):
+            check_key(key, self._limits, index)
+        check_payload(sum(map(len, keys)), self._limits)
+        return keys, Terms(check_consistency(request.readConsistency), request.minChangeNumber)
+
+    def iterate(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """IterateRequest. A start that lacks the prefix is told in the stream, as the original does."""
+        ids, requests = parse_each(self._parse_iterate, call_ids, messages, turn)
+        for call_id, request in zip(ids, requests, strict=True):
+            if request.startKey and not request.startKey.startswith(request.keyPrefix):
+                refusal = wire.IterateResponse(status=wire.Status(code=-1, message=WRONG_START))
+                turn.items.append((call_id, [refusal.SerializeToString()]))
+                turn.finished.append((call_id, 0, "", b"", -1))
+                continue
+            scan = scan_of(call_id, request)
+            if request.minChangeNumber:
+                terms = Terms(request.readConsistency, request.minChangeNumber)
+                turn.reads.append(PointRead([], partial(open_scan, scan, terms)))
+            else:
+                turn.scans.append(scan)
+
+    @staticmethod
+    def _parse_iterate(message: bytes) -> wire.IterateRequest:
+        request = wire.IterateRequest.FromString(message)
+        check_consistency(request.readConsistency)
+        return request
+
+
+def scan_of(call_id: int, request: wire.IterateRequest) -> ScanRequest:
+    """Keys with the prefix, from the start key on; backwards, from the start key down."""
+    prefix, first = request.keyPrefix, request.startKey
+    start, end = prefix, after_prefix(prefix)
+    if first and request.reverse:
+        end = first + b"\x00"
+    elif first:
+        start = first
+    return ScanRequest(call_id, start, end, request.reverse, request.limit, encode_pair)
+
+
+def after_prefix(prefix: bytes) -> bytes:
+    """The smallest key above all keys that begin with `prefix`; empty when there is none."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes((trimmed[-1] + 1,)) if trimmed else b""
+
+
+def encode_pair(key: bytes, value: bytes, expires_at_ms: int) -> bytes:
+    """One message of an Iterate stream."""
+    return iterate_reply(key, value, expire_ts(expires_at_ms))
+
+
+def live(row: bytes, log_time: int) -> tuple[bytes, int] | None:
+    """(value, expiry in seconds on the wire) of a row, or None when it has expired."""
+    if not row[0] & 1:
+        return row[1:], 0
+    expires_at_ms = int.from_bytes(row[1:9], "big")
+    return (row[9:], expire_ts(expires_at_ms)) if expires_at_ms > log_time else None
+
+
+def refusal(terms: Terms, view: View) -> DkvError | None:
+    """Why this view may not answer; None when it may."""
+    if not view.is_readable:
+        return NoLeader(NOT_READABLE)
+    lag = terms.change_number_min - view.change_number
+    if lag > 0:
+        text = f"change {terms.change_number_min} is not applied here yet, the latest is {view.change_number}"
+        return StaleRead(text, lag)
+    return None
+
+
+PLAIN = Terms(wire.ReadConsistency.SEQUENTIAL, 0)
+
+
+def answer_gets(
+    call_ids: Sequence[int], turn: Turn, rows: list[bytes | None], view: View, terms: Terms = PLAIN
+) -> None:
+    """GetResponses of calls with the same terms."""
+    if (error := refusal(terms, view)) is not None:
+        for call_id in call_ids:
+            fail(turn, call_id, error)
+        return
+    token = read_token(view.change_number, terms.consistency)
+    replies = get_replies(rows, token)
+    turn.reply_ids += call_ids
+    if None in replies:
+        turn.replies += [
+            reply if reply is not None else _expiring(row, view.log_time, token)
+            for reply, row in zip(replies, rows, strict=True)
+        ]
+    else:
+        turn.replies += replies  # type: ignore[arg-type]  # just checked, without copying
+
+
+def _expiring(row: bytes | None, log_time: int, token: bytes) -> bytes:
+    found = live(row, log_time) if row is not None else None
+    return missing_reply(token) if found is None else get_reply(*found, token)
+
+
+def answer_multi_get(
+    call_id: int,
+    keys: list[bytes],
+    terms: Terms,
+    reply_bytes_max: int,
+    turn: Turn,
+    rows: list[bytes | None],
+    view: View,
+) -> None:
+    """One MultiGetResponse; ends with LimitExceeded at the pair that makes it too long."""
+    if (error := refusal(terms, view)) is not None:
+        fail(turn, call_id, error)
+        return
+    parts = [missing_reply(b"")]
+    reply_bytes = 0
+    for key, row in zip(keys, rows, strict=True):
+        if row is None or (found := live(row, view.log_time)) is None:
+            continue
+        parts.append(encoded := pair(key, *found))
+        reply_bytes += len(encoded)
+        if reply_bytes > reply_bytes_max:
+            fail(turn, call_id, LimitExceeded("reply bytes", reply_bytes_max, reply_bytes))
+            return
+    parts.append(read_token(view.change_number, terms.consistency))
+    turn.reply_ids.append(call_id)
+    turn.replies.append(b"".join(parts))
+
+
+def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, rows: list[bytes | None], view: View) -> None:
+    """Hands the scan to the turn when the view is new enough."""
+    if (error := refusal(terms, view)) is not None:
+        fail(turn, scan.call_id, error)
+    else:
+        turn.scans.append(scan)

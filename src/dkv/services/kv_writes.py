@@ -1,0 +1,151 @@
+"""Put, Delete, MultiPut, CompareAndSet and DeleteRange: requests to commands, outcomes to replies.
+
+A batch of plain puts, by far the most common, is parsed and answered without a protobuf object.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+
+from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put
+from dkv.model.errors import InvalidRequest, LimitExceeded, OutcomeUnknown
+from dkv.model.limits import Limits
+from dkv.services.calls import fail, parse_each
+from dkv.services.checks import check_key, check_payload, check_session, check_value, expires_at
+from dkv.services.turn import PutReplies, Turn
+from dkv.wire import messages as wire
+from dkv.wire.kv import PLAIN_BYTES_MAX, STATUS_OK, cas_reply, change_token, plain_put, put_replies
+
+PLAIN_KEY_BYTES_MAX = 127
+CHANGE_NUMBER_OF: Callable[[Outcome], int] = attrgetter("change_number")
+ERROR_OF: Callable[[Outcome], str] = attrgetter("error")
+
+
+class KvWrites:
+    """Stateless but for its limits. Never raises for what a caller sent."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        allowed = min(limits.value_bytes_max, limits.request_bytes_max, PLAIN_BYTES_MAX)
+        self._plain_bytes_max = allowed if limits.key_bytes_max >= PLAIN_KEY_BYTES_MAX else 0
+
+    def put(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """PutRequest."""
+        plain = list(map(plain_put, messages))
+        if None in plain or max(map(len, messages), default=0) > self._plain_bytes_max:
+            self._ask(self._parse_put, answer_puts, call_ids, messages, turn)
+            return
+        turn.commands += [Put(pair[0], pair[1]) for pair in plain if pair is not None]
+        turn.command_calls += call_ids
+        turn.command_answers += [answer_puts] * len(plain)
+
+    def delete(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """DeleteRequest."""
+        self._ask(self._parse_delete, answer_puts, call_ids, messages, turn)
+
+    def compare_and_set(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """CompareAndSetRequest."""
+        self._ask(self._parse_compare_and_set, answer_compare_and_sets, call_ids, messages, turn)
+
+    def delete_range(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """dkv.v1 DeleteRangeRequest."""
+        self._ask(self._parse_delete_range, answer_puts, call_ids, messages, turn)
+
+    def multi_put(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """MultiPutRequest. An empty list is well, and takes no change number."""
+        ids, commands = parse_each(lambda each: self._parse_multi_put(each, turn.wall_ms), call_ids, messages, turn)
+        for call_id, command in zip(ids, commands, strict=True):
+            if command.puts:
+                turn.commands.append(command)
+                turn.command_calls.append(call_id)
+                turn.command_answers.append(answer_puts)
+            else:
+                turn.reply_ids.append(call_id)
+                turn.replies.append(STATUS_OK)
+
+    @staticmethod
+    def _ask(
+        parse: Callable[[bytes, int], Command],
+        answer: PutReplies,
+        call_ids: Sequence[int],
+        messages: Sequence[bytes],
+        turn: Turn,
+    ) -> None:
+        ids, commands = parse_each(lambda message: parse(message, turn.wall_ms), call_ids, messages, turn)
+        turn.commands += commands
+        turn.command_calls += ids
+        turn.command_answers += [answer] * len(ids)
+
+    def _parse_put(self, message: bytes, wall_ms: int) -> Put:
+        request = wire.PutRequest.FromString(message)
+        return self._put(request, wall_ms)._replace(session=check_session(request))
+
+    def _put(self, request: wire.PutRequest, wall_ms: int, index: int = -1) -> Put:
+        return Put(
+            check_key(request.key, self._limits, index),
+            check_value(request.value, self._limits, index),
+            expires_at(request.expireTS, request.ttlMs, wall_ms),
+        )
+
+    def _parse_multi_put(self, message: bytes, wall_ms: int) -> MultiPut:
+        request = wire.MultiPutRequest.FromString(message)
+        entries = request.putRequest
+        if len(entries) > self._limits.multi_put_entries_max:
+            raise LimitExceeded("entries", self._limits.multi_put_entries_max, len(entries))
+        puts = tuple(self._put(entry, wall_ms, index) for index, entry in enumerate(entries))
+        if any(entry.session or entry.sequence or entry.lowestOutstanding for entry in entries):
+            raise InvalidRequest("the session of a MultiPut belongs to the whole list")
+        check_payload(sum(len(put.key) + len(put.value) for put in puts), self._limits)
+        return MultiPut(puts, check_session(request))
+
+    def _parse_delete(self, message: bytes, wall_ms: int) -> Delete:
+        request = wire.DeleteRequest.FromString(message)
+        return Delete(check_key(request.key, self._limits), check_session(request))
+
+    def _parse_compare_and_set(self, message: bytes, wall_ms: int) -> CompareAndSet:
+        request = wire.CompareAndSetRequest.FromString(message)
+        command = CompareAndSet(
+            check_key(request.key, self._limits),
+            check_value(request.oldValue, self._limits),
+            check_value(request.newValue, self._limits),
+            expires_at(request.expireTS, request.ttlMs, wall_ms),
+            check_session(request),
+        )
+        check_payload(len(command.key) + len(command.expected) + len(command.value), self._limits)
+        return command
+
+    def _parse_delete_range(self, message: bytes, wall_ms: int) -> DeleteRange:
+        request = wire.DeleteRangeRequest.FromString(message)
+        start, end = request.start, request.end
+        for bound in filter(None, (start, end)):
+            check_key(bound, self._limits)
+        if end and end < start:
+            raise InvalidRequest("the end of a range cannot be before its start")
+        return DeleteRange(start, end, check_session(request))
+
+
+def answer_puts(turn: Turn, call_ids: Sequence[int], outcomes: Sequence[Outcome], log_time: int) -> None:
+    """PutResponses; DeleteResponse and DeleteRangeResponse have the same bytes."""
+    call_ids, outcomes = _refuse_unknown(turn, call_ids, outcomes)
+    turn.reply_ids += call_ids
+    turn.replies += put_replies(list(map(CHANGE_NUMBER_OF, outcomes)), change_token(turn.history_id, log_time))
+
+
+def answer_compare_and_sets(turn: Turn, call_ids: Sequence[int], outcomes: Sequence[Outcome], log_time: int) -> None:
+    """CompareAndSetResponses."""
+    call_ids, outcomes = _refuse_unknown(turn, call_ids, outcomes)
+    token = change_token(turn.history_id, log_time)
+    turn.reply_ids += call_ids
+    turn.replies += [cas_reply(outcome.took_effect, outcome.change_number, token) for outcome in outcomes]
+
+
+def _refuse_unknown(
+    turn: Turn, call_ids: Sequence[int], outcomes: Sequence[Outcome]
+) -> tuple[Sequence[int], Sequence[Outcome]]:
+    """Ends the calls whose outcome nobody knows; returns the others."""
+    if not any(map(ERROR_OF, outcomes)):
+        return call_ids, outcomes
+    known = [at for at, outcome in enumerate(outcomes) if not outcome.error]
+    for call_id, outcome in zip(call_ids, outcomes, strict=True):
+        if outcome.error:
+            fail(turn, call_id, OutcomeUnknown(outcome.error))
+    return [call_ids[at] for at in known], [outcomes[at] for at in known]
