@@ -1,0 +1,72 @@
+"""Every command of dkvctl: names, arguments, what it does, and the sentence that begins its error line.
+
+The order is the original's: of several commands on one line the first of this table is run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dkv.cli.ctl import admin, keys
+from dkv.cli.ctl.invocation import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    shorthand: str
+    arguments: str
+    help: str
+    run: Callable[[Session, list[bytes]], None]
+    failure: str
+    """The error line; `{error}` is the reason, `{first}` the first argument."""
+    count_min: int = 1
+    count_max: int = 1
+    """Arguments; -1: any number."""
+    count_step: int = 1
+    takes_value: bool = True
+    """Whether the word behind it is its first argument whatever it looks like."""
+    alias: str = ""
+
+    def accepts(self, count: int) -> bool:
+        """Whether it can be run with so many arguments."""
+        is_few_enough = self.count_max < 0 or count <= self.count_max
+        return count >= self.count_min and is_few_enough and count % self.count_step == 0
+
+
+_SCAN = '"*" | prefix [startKey]'
+_SCAN_FAILURE = "Unable to perform iteration. Error: {error}"
+
+SET = Command("set", "s", "key value", "set a key", keys.set_key, "Unable to perform SET. Error: {error}", 2, 2)
+SET_OLD = Command("set", "", "key:value", "", keys.set_key_silently, "Unable to perform PUT. Error: {error}")
+GET = Command("get", "g", "key", "print the value of a key", keys.get_key, "Unable to perform GET. Error: {error}")
+
+COMMANDS = (
+    SET,
+    Command("del", "d", "key", "delete a key", keys.delete_key, "Unable to perform DEL. Error: {error}"),
+    GET,
+    Command("iter", "i", _SCAN, "print pairs in byte order", keys.iterate, _SCAN_FAILURE, 1, 2),
+    Command("keys", "k", _SCAN, "print keys in byte order", keys.iterate_keys, _SCAN_FAILURE, 1, 2),
+    Command("backup", "", "path", "back up to a path on the server", admin.backup,
+            "Unable to perform backup. Error: {error}"),
+    Command("restore", "", "path", "restore from a path on the server", admin.restore,
+            "Unable to perform restore. Error: {error}"),
+    Command("addNode", "", "nexusUrl", "add a node to the cluster", admin.add_node,
+            "Unable to add node with URL: {first}. Error: {error}"),
+    Command("removeNode", "", "nexusUrl", "remove a node from the cluster", admin.remove_node,
+            "Unable to remove node with URL: {first}. Error: {error}"),
+    Command("listNodes", "", "", "list the members of the cluster", admin.list_nodes,
+            "Unable to retrieve the nodes of DKV cluster. Error: {error}", 0, 0, takes_value=False),
+    Command("clusterInfo", "", "[dcId] [database] [vBucket]", "list the nodes known to discovery", admin.cluster_info,
+            "Unable to get Status: Error: {error}", 0, 3, takes_value=False, alias="getClusterInfo"),
+    Command("mget", "", "key...", "print the pairs of those keys that exist", keys.multi_get,
+            "Unable to perform MGET. Error: {error}", 1, -1),
+    Command("mput", "", "key value...", "set several keys, all or none", keys.multi_put,
+            "Unable to perform MPUT. Error: {error}", 2, -1, 2),
+    Command("cas", "", "key old new", 'set a key if it has the old value ("": is absent); print true or false',
+            keys.compare_and_set, "Unable to perform CAS. Error: {error}", 3, 3),
+    Command("ttl", "", "key [seconds]", "print the seconds a key has left (none, missing), or set them (0: for ever)",
+            keys.ttl, "Unable to perform TTL. Error: {error}", 1, 2),
+)  # fmt: skip
+
+BY_LONG_NAME = {name: command for command in COMMANDS for name in (command.name, command.alias) if name}
+BY_SHORTHAND = {command.shorthand: command for command in COMMANDS if command.shorthand}

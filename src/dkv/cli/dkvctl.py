@@ -1,0 +1,94 @@
+"""dkvctl: one command to a server. Exit codes: 0 done, 1 the server or the connection failed, 2 usage.
+
+Results and error lines go to stdout, as the original's; the banner and usage go to stderr, so that values can be piped.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from dkv import __version__
+from dkv.cli.ctl.argv import Plan, plan
+from dkv.cli.ctl.invocation import Failed, Options, Session, UsageError
+from dkv.cli.ctl.table import Command
+from dkv.cli.ctl.usage import help_text
+from dkv.client import Channel, RpcError
+from dkv.client.operations import Calls
+
+Connect = Callable[[Options], AbstractContextManager[Calls]]
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+_HINT = "(dkvctl --help shows how)"
+
+
+def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> int:
+    """`connect` is for tests."""
+    try:
+        code = _main(sys.argv[1:] if argv is None else argv, connect or _connect)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _main(argv: Sequence[str], connect: Connect) -> int:
+    if not argv:
+        print(help_text(), file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        asked = plan(argv)
+        if asked.action:
+            print(help_text() if asked.action == "help" else f"dkvctl {__version__}")
+            return EXIT_OK
+        return _execute(asked, connect)
+    except UsageError as error:
+        print(f"{error}\n{_HINT}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _execute(asked: Plan, connect: Connect) -> int:
+    try:
+        connection = connect(asked.options)
+    except (OSError, ValueError) as error:
+        print(f"Unable to create DKV client. Error: {error}")
+        return EXIT_FAILED
+    with connection as channel:
+        session = Session(channel, sys.stdout.buffer, time.time, asked.options)
+        codes = [_run(session, command, arguments) for command, arguments in asked.steps]
+    return max(codes)
+
+
+def _run(session: Session, command: Command, arguments: list[str]) -> int:
+    try:
+        command.run(session, [os.fsencode(argument) for argument in arguments])
+        return EXIT_OK
+    except Failed as failure:
+        session.print(os.fsencode(str(failure)))
+    except RpcError as error:
+        first = arguments[0] if arguments else ""
+        session.print(os.fsencode(command.failure.format(error=error, first=first)))
+    return EXIT_FAILED
+
+
+def _connect(options: Options) -> Channel:
+    authority = f" (:authority = {options.authority})" if options.authority else ""
+    print(f"Connecting to DKV service at {options.address}{authority}...", end="", file=sys.stderr, flush=True)
+    channel = Channel(options.address, options.authority or None)
+    try:
+        channel.connect()
+    except OSError:
+        print(file=sys.stderr)
+        channel.close()
+        raise
+    print("DONE", file=sys.stderr, flush=True)
+    return channel
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""dkvctl around its commands: usage, help, connection, a reader that leaves, and what it loads."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dkv import __version__
+from dkv.cli import dkvctl
+from dkv.client import RpcError
+
+HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "dkv.server", "dkv.storage", "dkv.settings",
+         "google.protobuf.text_format", "dkv._native")  # fmt: skip
+
+
+def test_arguments_missing_shows_usage_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """No arguments: usage, exit code 2."""
+    assert dkvctl.main([]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("Usage: dkvctl")
+
+
+def test_usage_error_ends_with_2_before_connecting(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text is on stderr."""
+    assert dkvctl.main(["--get", "a", "b"]) == 2
+    assert capsys.readouterr().err == (
+        "Error: Invalid Syntax. Usage of dkvctl:\n  --get key\n(dkvctl --help shows how)\n"
+    )
+
+
+def test_ttl_not_a_number_is_a_usage_error(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was sent."""
+    assert dkvctl.main(["--ttl", "a", "soon"], connect=lambda _: server) == 2
+    assert capsys.readouterr().err.startswith("invalid number of seconds: soon\n")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("word", "start"), [("--help", "Usage: dkvctl"), ("-h", "Usage"), ("-version", f"dkvctl {__version__}")]
+)
+def test_help_and_version_are_on_stdout(capsys: pytest.CaptureFixture[str], word: str, start: str) -> None:
+    """Asked for, they are results."""
+    assert dkvctl.main([word]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(start)
+    assert max(map(len, output.splitlines())) <= 120
+
+
+def test_connection_refused_says_so_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, the reason on stdout."""
+
+    def refuse(_options: object) -> Any:
+        raise ConnectionError("nobody there")
+
+    assert dkvctl.main(["--get", "a"], connect=refuse) == 1
+    assert capsys.readouterr().out == "Unable to create DKV client. Error: nobody there\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(3, "InvalidArgument"), (8, "ResourceExhausted"), (12, "Unimplemented"), (99, "Code(99)")]
+)
+def test_rpc_error_as_text_has_the_form_of_go(code: int, name: str) -> None:
+    """Scripts search this text."""
+    assert str(RpcError(code, "x y")) == f"rpc error: code = {name} desc = x y"
+
+
+def test_import_of_dkvctl_loads_nothing_heavy() -> None:
+    """A command answers at once: no server code, no engine, no event loop, no native module before it connects."""
+    code = f"import sys, dkv.cli.dkvctl; print([name for name in {HEAVY!r} if name in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment()
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_reader_that_leaves_ends_quietly() -> None:
+    """`dkvctl --help | head -1` prints no traceback."""
+    code = "import sys; from dkv.cli import dkvctl; sys.exit(dkvctl.main(['--help']))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.stderr is not None
+    with child.stderr:
+        assert child.stderr.read() == b""
+    assert child.wait() == 0
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": ":".join(filter(None, sys.path))}
