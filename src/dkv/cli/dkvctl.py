@@ -79,12 +79,11 @@ def _run(session: Session, command: Command, arguments: list[str]) -> int:
 def _connect(options: Options) -> Channel:
     authority = f" (:authority = {options.authority})" if options.authority else ""
     print(f"Connecting to DKV service at {options.address}{authority}...", end="", file=sys.stderr, flush=True)
-    channel = Channel(options.address, options.authority or None)
     try:
+        channel = Channel(options.address, options.authority or None)
         channel.connect()
-    except OSError:
+    except (OSError, ValueError):
         print(file=sys.stderr)
-        channel.close()
         raise
     print("DONE", file=sys.stderr, flush=True)
     return channel

@@ -34,31 +34,31 @@ class Client:
 
     def put(self, key: bytes, value: bytes, expires_at: int = 0) -> None:
         request = pb.PutRequest(key=key, value=value, expireTS=expires_at)
-        self._channel.call(methods.PUT, request.SerializeToString())
+        self._channel.call(methods.PUT_PATH, request.SerializeToString())
 
     def get(self, key: bytes) -> bytes:
         """The value; empty for a missing key, too."""
-        request = pb.GetRequest(key=key, readConsistency="LINEARIZABLE")
-        return pb.GetResponse.FromString(self._channel.call(methods.GET, request.SerializeToString())).value
+        request = pb.GetRequest(key=key, readConsistency=pb.ReadConsistency.LINEARIZABLE)
+        return pb.GetResponse.FromString(self._channel.call(methods.GET_PATH, request.SerializeToString())).value
 
     def delete(self, key: bytes) -> None:
-        self._channel.call(methods.DELETE, pb.DeleteRequest(key=key).SerializeToString())
+        self._channel.call(methods.DELETE_PATH, pb.DeleteRequest(key=key).SerializeToString())
 
     def multi_get(self, keys: Sequence[bytes]) -> list[Pair]:
         """The pairs that exist, in the order of `keys`."""
-        request = pb.MultiGetRequest(keys=keys, readConsistency="LINEARIZABLE")
-        reply = pb.MultiGetResponse.FromString(self._channel.call(methods.MULTI_GET, request.SerializeToString()))
+        request = pb.MultiGetRequest(keys=keys, readConsistency=pb.ReadConsistency.LINEARIZABLE)
+        reply = pb.MultiGetResponse.FromString(self._channel.call(methods.MULTI_GET_PATH, request.SerializeToString()))
         return [Pair(pair.key, pair.value, pair.expireTS) for pair in reply.keyValues]
 
     def multi_put(self, pairs: Iterable[Pair]) -> None:
         """All or nothing, in order."""
         puts = [pb.PutRequest(key=pair.key, value=pair.value, expireTS=pair.expires_at) for pair in pairs]
-        self._channel.call(methods.MULTI_PUT, pb.MultiPutRequest(putRequest=puts).SerializeToString())
+        self._channel.call(methods.MULTI_PUT_PATH, pb.MultiPutRequest(putRequest=puts).SerializeToString())
 
     def compare_and_set(self, key: bytes, old: bytes, new: bytes, expires_at: int = 0) -> bool:
         """Whether `new` was written. An empty `old` stands for an absent key, too."""
         request = pb.CompareAndSetRequest(key=key, oldValue=old, newValue=new, expireTS=expires_at)
-        reply = self._channel.call(methods.COMPARE_AND_SET, request.SerializeToString())
+        reply = self._channel.call(methods.COMPARE_AND_SET_PATH, request.SerializeToString())
         return pb.CompareAndSetResponse.FromString(reply).updated
 
     def iterate(
@@ -71,7 +71,7 @@ class Client:
         """
         request = pb.IterateRequest(keyPrefix=prefix, startKey=start, limit=limit, reverse=reverse)
         count = 0
-        with closing(self._channel.stream(methods.ITERATE, request.SerializeToString())) as messages:
+        with closing(self._channel.stream(methods.ITERATE_PATH, request.SerializeToString())) as messages:
             for message in messages:
                 reply = pb.IterateResponse.FromString(message)
                 if reply.status.code != 0:

@@ -7,16 +7,12 @@ from dkv.settings.errors import SettingsError
 _ENGINE_TITLE = {"rocksdb": "RocksDB", "badger": "Badger"}
 
 
-def check_ini_exists(path: str) -> None:
-    if not Path(path).is_file():
-        raise SettingsError(f"given storage configuration file: {path} does not exist")
-
-
 def read_ini(path: str, engine: str = "rocksdb") -> dict[str, str]:
     """Key -> value in the order of the file; the last of a repeated key counts. An empty path: no options."""
     if not path:
         return {}
-    check_ini_exists(path)
+    if not Path(path).is_file():
+        raise SettingsError(f"given storage configuration file: {path} does not exist")
     try:
         return _parse(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dkv.settings.errors import SettingsError
-from dkv.settings.ini import check_ini_exists
+from dkv.settings.ini import read_ini
 from dkv.settings.option import Availability, Option
 
 
@@ -23,7 +23,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     if values["db-engine"] != "rocksdb":
         raise SettingsError(f"db-engine {values['db-engine']}: not available yet")
     if values["db-engine-ini"]:
-        check_ini_exists(values["db-engine-ini"])
+        read_ini(values["db-engine-ini"], values["db-engine"])
     value_max, request_max = values["value-bytes-max"], values["request-bytes-max"]
     if value_max > request_max:
         raise SettingsError(f"value-bytes-max {value_max} is larger than request-bytes-max {request_max}")

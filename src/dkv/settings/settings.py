@@ -17,7 +17,7 @@ class Settings:
     root_folder: str
     db_engine: str
     db_engine_ini: str
-    """Path of an existing file, or empty."""
+    """Path of a file that `read_ini` can read, or empty."""
     db_diskless: bool
     block_cache_size: int
     write_buffer_size: int

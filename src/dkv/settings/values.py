@@ -19,6 +19,10 @@ _LEVELS = {"debug": "debug", "info": "info", "warn": "warn", "warning": "warn", 
 _ROLES = {"none": "none", "standalone": "none", "master": "master", "slave": "slave", "discovery": "discovery"}
 
 
+NUMBER_MAX = (1 << 63) - 1
+"""What every layer below can hold."""
+
+
 def text(value: str) -> str:
     return value
 
@@ -35,7 +39,13 @@ def number(value: str) -> int:
     """A whole number, 0 or more."""
     if not re.fullmatch(r"[0-9]+", value.strip(), re.ASCII):
         raise ValueError("must be a whole number, 0 or more")
-    return int(value)
+    return _bounded(value.strip(), 1)
+
+
+def _bounded(digits: str, factor: int) -> int:
+    if len(digits) > len(str(NUMBER_MAX)) or int(digits) * factor > NUMBER_MAX:
+        raise ValueError("is too large")
+    return int(digits) * factor
 
 
 def positive(value: str) -> int:
@@ -50,7 +60,7 @@ def size(value: str) -> int:
     match = _SIZE.fullmatch(value.strip())
     if match is None:
         raise ValueError("must be a number of bytes, such as 4194304 or 64MiB")
-    return int(match[1]) << _SIZE_SHIFT[(match[2] or "").upper()]
+    return _bounded(match[1], 1 << _SIZE_SHIFT[(match[2] or "").upper()])
 
 
 def positive_size(value: str) -> int:
@@ -63,7 +73,7 @@ def positive_size(value: str) -> int:
 def _milliseconds(value: str, bare_unit_ms: int) -> int:
     word = value.strip()
     if re.fullmatch(r"[0-9]+", word, re.ASCII):
-        return int(word) * bare_unit_ms
+        return _bounded(word, bare_unit_ms)
     parts = _DURATION.findall(word)
     if not parts or "".join(count + unit for count, unit in parts) != word:
         raise ValueError("must be a duration, such as 500ms, 10s or 1h30m")

@@ -30,21 +30,21 @@ class FakeServer:
         return answer
 
     def _answer(self, path: str, request: bytes) -> bytes:
-        if path == methods.PUT:
+        if path == methods.PUT_PATH:
             put = pb.PutRequest.FromString(request)
             self.pairs[put.key] = put.value
-        elif path == methods.MULTI_PUT:
+        elif path == methods.MULTI_PUT_PATH:
             self.pairs.update({put.key: put.value for put in pb.MultiPutRequest.FromString(request).putRequest})
-        elif path == methods.DELETE:
+        elif path == methods.DELETE_PATH:
             self.pairs.pop(pb.DeleteRequest.FromString(request).key, None)
-        elif path == methods.GET:
+        elif path == methods.GET_PATH:
             value = self.pairs.get(pb.GetRequest.FromString(request).key, b"")
             return pb.GetResponse(value=value).SerializeToString()
-        elif path == methods.MULTI_GET:
+        elif path == methods.MULTI_GET_PATH:
             keys = [key for key in pb.MultiGetRequest.FromString(request).keys if key in self.pairs]
             found = [pb.KVPair(key=key, value=self.pairs[key], expireTS=self.expiries.get(key, 0)) for key in keys]
             return pb.MultiGetResponse(keyValues=found).SerializeToString()
-        elif path == methods.COMPARE_AND_SET:
+        elif path == methods.COMPARE_AND_SET_PATH:
             return self._compare_and_set(pb.CompareAndSetRequest.FromString(request))
         return b""
 

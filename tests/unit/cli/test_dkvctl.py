@@ -11,7 +11,7 @@ from dkv.cli import dkvctl
 from dkv.client import RpcError
 
 HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "dkv.server", "dkv.storage", "dkv.settings",
-         "google.protobuf.text_format", "dkv._native")  # fmt: skip
+         "dkv._native")  # fmt: skip
 
 
 def test_arguments_missing_shows_usage_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,10 +30,11 @@ def test_usage_error_ends_with_2_before_connecting(capsys: pytest.CaptureFixture
     )
 
 
-def test_ttl_not_a_number_is_a_usage_error(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["soon", "9999999999999999999"])
+def test_ttl_not_a_number_is_a_usage_error(server: Any, capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Nothing was sent."""
-    assert dkvctl.main(["--ttl", "a", "soon"], connect=lambda _: server) == 2
-    assert capsys.readouterr().err.startswith("invalid number of seconds: soon\n")
+    assert dkvctl.main(["--ttl", "a", text], connect=lambda _: server) == 2
+    assert capsys.readouterr().err.startswith(f"invalid number of seconds: {text}\n")
     assert server.requests == []
 
 

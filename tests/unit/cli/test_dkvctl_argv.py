@@ -114,6 +114,7 @@ def test_wrong_argument_count_shows_the_usage_of_the_command(line: str) -> None:
         ("--set k -5", "unknown flag: -5"),
         ("--get", "flag needs an argument: --get"),
         ("--iter * --limit x", "invalid limit: x"),
+        ("--iter * --limit 9999999999999999999", "invalid limit: "),
         ("--reverse=maybe --keys *", "unknown flag: --reverse=maybe"),
         ("-a h:1", "no command given"),
         ("k v", "no command given"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dkv.cli import dkvctl
+from dkv.cli.ctl import admin
 from dkv.client import RpcError
 from dkv.wire import messages as pb
 from dkv.wire import methods
@@ -60,22 +61,22 @@ def test_command_done_prints_its_result(
 @pytest.mark.parametrize(
     ("line", "method", "text"),
     [
-        ("--set k v", methods.PUT, b"Unable to perform SET. Error: "),
-        ("-set k:v", methods.PUT, b"Unable to perform PUT. Error: "),
-        ("--get k", methods.GET, b"Unable to perform GET. Error: "),
-        ("--del k", methods.DELETE, b"Unable to perform DEL. Error: "),
-        ("--iter *", methods.ITERATE, b"Unable to perform iteration. Error: "),
-        ("--keys *", methods.ITERATE, b"Unable to perform iteration. Error: "),
-        ("--backup /p", methods.BACKUP, b"Unable to perform backup. Error: "),
-        ("--restore /p", methods.RESTORE, b"Unable to perform restore. Error: "),
-        ("--addNode u", methods.ADD_NODE, b"Unable to add node with URL: u. Error: "),
-        ("--removeNode u", methods.REMOVE_NODE, b"Unable to remove node with URL: u. Error: "),
-        ("--listNodes", methods.LIST_NODES, b"Unable to retrieve the nodes of DKV cluster. Error: "),
-        ("--clusterInfo", methods.GET_CLUSTER_INFO, b"Unable to get Status: Error: "),
-        ("--mget k", methods.MULTI_GET, b"Unable to perform MGET. Error: "),
-        ("--mput k v", methods.MULTI_PUT, b"Unable to perform MPUT. Error: "),
-        ("--cas k a b", methods.COMPARE_AND_SET, b"Unable to perform CAS. Error: "),
-        ("--ttl k", methods.MULTI_GET, b"Unable to perform TTL. Error: "),
+        ("--set k v", methods.PUT_PATH, b"Unable to perform SET. Error: "),
+        ("-set k:v", methods.PUT_PATH, b"Unable to perform PUT. Error: "),
+        ("--get k", methods.GET_PATH, b"Unable to perform GET. Error: "),
+        ("--del k", methods.DELETE_PATH, b"Unable to perform DEL. Error: "),
+        ("--iter *", methods.ITERATE_PATH, b"Unable to perform iteration. Error: "),
+        ("--keys *", methods.ITERATE_PATH, b"Unable to perform iteration. Error: "),
+        ("--backup /p", admin.BACKUP_PATH, b"Unable to perform backup. Error: "),
+        ("--restore /p", admin.RESTORE_PATH, b"Unable to perform restore. Error: "),
+        ("--addNode u", admin.ADD_NODE_PATH, b"Unable to add node with URL: u. Error: "),
+        ("--removeNode u", admin.REMOVE_NODE_PATH, b"Unable to remove node with URL: u. Error: "),
+        ("--listNodes", admin.LIST_NODES_PATH, b"Unable to retrieve the nodes of DKV cluster. Error: "),
+        ("--clusterInfo", admin.GET_CLUSTER_INFO_PATH, b"Unable to get Status: Error: "),
+        ("--mget k", methods.MULTI_GET_PATH, b"Unable to perform MGET. Error: "),
+        ("--mput k v", methods.MULTI_PUT_PATH, b"Unable to perform MPUT. Error: "),
+        ("--cas k a b", methods.COMPARE_AND_SET_PATH, b"Unable to perform CAS. Error: "),
+        ("--ttl k", methods.MULTI_GET_PATH, b"Unable to perform TTL. Error: "),
     ],
 )
 def test_command_failed_prints_its_sentence_and_ends_with_1(
@@ -110,7 +111,7 @@ def test_list_nodes_prints_members_by_id(server: Any, capfdbinary: pytest.Captur
     reply = pb.ListNodesResponse()
     reply.nodes[0xAB].nodeUrl, reply.nodes[0xAB].status = "http://b:1", 2
     reply.nodes[0xA].nodeUrl = "http://a:1"
-    server.replies[methods.LIST_NODES] = reply
+    server.replies[admin.LIST_NODES_PATH] = reply
     assert run(server, "--listNodes") == 0
     assert capfdbinary.readouterr().out == (
         b"WARNING: DKV Cluster unhealthy, leader unknown\nCurrent DKV cluster members:\n"
@@ -121,7 +122,7 @@ def test_list_nodes_prints_members_by_id(server: Any, capfdbinary: pytest.Captur
 def test_cluster_info_prints_a_line_per_node(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Protobuf text; all three filters are sent, empty ones too."""
     region = pb.RegionInfo(dcID="d", nodeAddress="h:1")
-    server.replies[methods.GET_CLUSTER_INFO] = pb.GetClusterInfoResponse(regionInfos=[region])
+    server.replies[admin.GET_CLUSTER_INFO_PATH] = pb.GetClusterInfoResponse(regionInfos=[region])
     assert run(server, "--clusterInfo", "d") == 0
     assert capfdbinary.readouterr().out == b'Current DKV cluster nodes:\ndcID: "d" nodeAddress: "h:1"\n'
     request = pb.GetClusterInfoRequest.FromString(server.requests[0][1])
@@ -160,13 +161,13 @@ def test_ttl_of_a_missing_key_says_so(server: Any, capfdbinary: pytest.CaptureFi
 
 def test_ttl_set_against_endless_writers_gives_up(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """A bounded number of attempts."""
-    server.replies[methods.COMPARE_AND_SET] = pb.CompareAndSetResponse(updated=False)
+    server.replies[methods.COMPARE_AND_SET_PATH] = pb.CompareAndSetResponse(updated=False)
     assert run(server, "--ttl", "a", "5") == 1
     assert capfdbinary.readouterr().out.startswith(b"Unable to set TTL. Error: ")
 
 
 def test_oldest_pair_with_failing_set_still_gets(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Both run; one failure is a failure."""
-    server.failures[methods.PUT] = DOWN
+    server.failures[methods.PUT_PATH] = DOWN
     assert run(server, "-set", "a:9", "-get", "a") == 1
     assert capfdbinary.readouterr().out == b"Unable to perform PUT. Error: " + E + b"\n1\n"

@@ -2,33 +2,39 @@
 
 from dkv.cli.ctl.invocation import Session
 from dkv.wire import messages as pb
-from dkv.wire import methods
+
+BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
+RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
+ADD_NODE_PATH = "/dkv.serverpb.DKVCluster/AddNode"
+REMOVE_NODE_PATH = "/dkv.serverpb.DKVCluster/RemoveNode"
+LIST_NODES_PATH = "/dkv.serverpb.DKVCluster/ListNodes"
+GET_CLUSTER_INFO_PATH = "/dkv.serverpb.DKVDiscovery/GetClusterInfo"
 
 _NODE_STATUS = ("LEADER", "CANDIDATE", "FOLLOWER", "OFFLINE", "UNKNOWN")
 
 
 def backup(session: Session, words: list[bytes]) -> None:
     request = pb.BackupRequest(backupPath=_text(words[0]))
-    session.channel.call(methods.BACKUP, request.SerializeToString())
+    session.channel.call(BACKUP_PATH, request.SerializeToString())
     session.print("Successfully backed up")
 
 
 def restore(session: Session, words: list[bytes]) -> None:
     request = pb.RestoreRequest(restorePath=_text(words[0]))
-    session.channel.call(methods.RESTORE, request.SerializeToString())
+    session.channel.call(RESTORE_PATH, request.SerializeToString())
     session.print("Successfully restored")
 
 
 def add_node(session: Session, words: list[bytes]) -> None:
-    session.channel.call(methods.ADD_NODE, pb.AddNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.channel.call(ADD_NODE_PATH, pb.AddNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
 
 
 def remove_node(session: Session, words: list[bytes]) -> None:
-    session.channel.call(methods.REMOVE_NODE, pb.RemoveNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.channel.call(REMOVE_NODE_PATH, pb.RemoveNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
 
 
 def list_nodes(session: Session, words: list[bytes]) -> None:
-    reply = pb.ListNodesResponse.FromString(session.channel.call(methods.LIST_NODES, b""))
+    reply = pb.ListNodesResponse.FromString(session.channel.call(LIST_NODES_PATH, b""))
     if reply.leader == 0:
         session.print("WARNING: DKV Cluster unhealthy, leader unknown")
     session.print("Current DKV cluster members:")
@@ -42,16 +48,14 @@ def cluster_info(session: Session, words: list[bytes]) -> None:
     dc_id, database, vbucket = [_text(word) for word in [*words, b"", b"", b""][:3]]
     request = pb.GetClusterInfoRequest(dcID=dc_id, database=database, vBucket=vbucket)
     reply = pb.GetClusterInfoResponse.FromString(
-        session.channel.call(methods.GET_CLUSTER_INFO, request.SerializeToString())
+        session.channel.call(GET_CLUSTER_INFO_PATH, request.SerializeToString())
     )
     if not reply.regionInfos:
         session.print("Found no nodes with the provided filters")
         return
-    from google.protobuf import text_format  # Slow to load, and used here only.
-
     session.print("Current DKV cluster nodes:")
     for region in reply.regionInfos:
-        session.print(text_format.MessageToString(region, as_one_line=True))
+        session.print(" ".join(str(region).splitlines()))
 
 
 def _text(word: bytes) -> str:

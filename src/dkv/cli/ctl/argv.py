@@ -13,6 +13,7 @@ from dkv.cli.ctl.invocation import Options, UsageError
 from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SET_OLD, Command
 
 _OPTION_FIELDS = {"dkvAddr": "address", "a": "address", "authority": "authority", "limit": "limit"}
+_LIMIT_DIGITS_MAX = 18
 _ACTIONS = {"help": "help", "h": "help", "version": "version"}
 
 
@@ -85,7 +86,7 @@ def _take_option(scan: _Scan, name: str, value: str) -> None:
     if name != "limit":
         scan.options[_OPTION_FIELDS[name]] = value
         return
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= _LIMIT_DIGITS_MAX):
         raise UsageError(f"invalid limit: {value}, must be a whole number, 0 for all")
     scan.options["limit"] = int(value)
 

@@ -4,6 +4,8 @@ from dkv.cli.ctl.invocation import Failed, Session, UsageError
 from dkv.client import IterateRefused, Pair
 
 _TTL_ATTEMPTS = 8
+_SECONDS_DIGITS_MAX = 18
+"""Keeps every sum with the clock inside 64 bits."""
 
 
 def set_key(session: Session, words: list[bytes]) -> None:
@@ -69,7 +71,7 @@ def ttl(session: Session, words: list[bytes]) -> None:
     if len(words) == 1:
         session.print(_seconds_left(session, words[0]))
         return
-    if not words[1].isdigit():
+    if not words[1].isdigit() or len(words[1]) > _SECONDS_DIGITS_MAX:
         raise UsageError(f"invalid number of seconds: {words[1].decode(errors='replace')}")
     _set_seconds_left(session, words[0], int(words[1]))
 
