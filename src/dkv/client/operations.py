@@ -66,17 +66,19 @@ class Client:
     ) -> Iterator[tuple[bytes, bytes]]:
         """Live pairs in byte order from `start` on, as of the beginning of the call; `limit` 0 is all of them.
 
-        Raises IterateRefused for a `start` outside `prefix`. Servers of the original know neither limit nor order; the
-        limit is kept here as well.
+        Raises IterateRefused for a `start` outside `prefix`. Servers of the original ignore limit and order: the limit
+        is kept here as well, and pairs in the wrong order are refused.
         """
         request = pb.IterateRequest(keyPrefix=prefix, startKey=start, limit=limit, reverse=reverse)
-        count = 0
+        count, last_key = 0, b""
         with closing(self._channel.stream(methods.ITERATE_PATH, request.SerializeToString())) as messages:
             for message in messages:
                 reply = pb.IterateResponse.FromString(message)
                 if reply.status.code != 0:
                     raise IterateRefused(reply.status.message)
+                if reverse and count and reply.key > last_key:
+                    raise IterateRefused("this server does not know reverse order")
                 yield reply.key, reply.value
-                count += 1
+                count, last_key = count + 1, reply.key
                 if count == limit:
                     return

@@ -18,6 +18,7 @@ class FakeServer:
         self.pairs = dict(pairs or {})
         self.expiries: dict[bytes, int] = {}
         self.requests: list[tuple[str, bytes]] = []
+        self.knows_reverse = True
         self.replies: dict[str, Any] = {}
         self.failures: dict[str, RpcError] = {}
 
@@ -62,7 +63,7 @@ class FakeServer:
         if not asked.startKey.startswith(asked.keyPrefix) and asked.startKey:
             yield pb.IterateResponse(status=pb.Status(code=-1, message="StartKey must have ...")).SerializeToString()
             return
-        for key, value in sorted(self.pairs.items(), reverse=asked.reverse):
+        for key, value in sorted(self.pairs.items(), reverse=asked.reverse and self.knows_reverse):
             if key.startswith(asked.keyPrefix) and key >= asked.startKey:
                 yield pb.IterateResponse(key=key, value=value).SerializeToString()
 

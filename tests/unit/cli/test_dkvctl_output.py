@@ -94,6 +94,13 @@ def test_iterate_refused_in_band_prints_the_message(server: Any, capfdbinary: py
     assert capfdbinary.readouterr().out == b"Error: StartKey must have ...\n"
 
 
+def test_iterate_reversed_by_an_old_server_is_refused(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A server of the original ignores the order; its answer must not pass for a reversed one."""
+    server.knows_reverse = False
+    assert run(server, "--keys", "*", "--reverse") == 1
+    assert capfdbinary.readouterr().out == b"a\nError: this server does not know reverse order\n"
+
+
 def test_reads_ask_for_linearizable(server: Any) -> None:
     """As the original's client does."""
     run(server, "--get", "a")
