@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dkv.model.limits import Limits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -38,3 +40,12 @@ class Settings:
     database: str
     vbucket: str
     role: str
+
+    def limits(self) -> Limits:
+        """What callers may send, for the services."""
+        return Limits(
+            value_bytes_max=self.value_bytes_max,
+            request_bytes_max=self.request_bytes_max,
+            reply_bytes_max=self.reply_bytes_max,
+            multi_get_keys_max=self.multi_get_keys_max,
+        )

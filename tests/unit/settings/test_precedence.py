@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dkv.model.limits import Limits
 from dkv.settings import SettingsError, load
 
 YAML = "listen-addr: y:1\n"
@@ -18,7 +19,7 @@ def test_defaults_without_any_source_serve_on_loopback(load_from: Any) -> None:
     assert (settings.listen_addr, settings.http_listen_addr) == ("127.0.0.1:8080", "127.0.0.1:8081")
     assert (settings.db_folder, settings.db_engine, settings.role) == ("/tmp/dkvsrv/data", "rocksdb", "none")
     assert (settings.drain_timeout_ms, settings.log_level, settings.http_listen_given) == (10_000, "warn", False)
-    assert (settings.value_bytes_max, settings.request_bytes_max) == (4194304, 4194304)
+    assert settings.limits() == Limits()
     assert loaded.warnings == []
 
 
