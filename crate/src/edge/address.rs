@@ -38,10 +38,7 @@ impl Address {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidInput,
-        format!("invalid address '{text}': {why}"),
-    )
+    Error::new(ErrorKind::InvalidInput, format!("invalid address '{text}': {why}"))
 }
 
 /// A bound, listening, non-blocking socket that no runtime owns yet.
@@ -62,17 +59,13 @@ pub fn bind(address: &Address) -> Result<(Bound, String)> {
         }
         Address::Unix(path) => {
             if path.exists()
-                && UnixStream::connect(path)
-                    .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+                && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
             {
                 std::fs::remove_file(path)?;
             }
             let listener = UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;
-            Ok((
-                Bound::Unix(listener, path.clone()),
-                format!("unix:{}", path.display()),
-            ))
+            Ok((Bound::Unix(listener, path.clone()), format!("unix:{}", path.display())))
         }
     }
 }
@@ -90,14 +83,7 @@ mod tests {
 
     #[test]
     fn the_spellings_in_use_are_understood() {
-        for text in [
-            "127.0.0.1:0",
-            "[::1]:80",
-            "localhost:8080",
-            ":8080",
-            "unix:/tmp/x",
-            "unix:///tmp/x",
-        ] {
+        for text in ["127.0.0.1:0", "[::1]:80", "localhost:8080", ":8080", "unix:/tmp/x", "unix:///tmp/x"] {
             assert!(Address::parse(text).is_ok(), "{text}");
         }
     }

@@ -26,10 +26,7 @@ use super::status::{Status, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 
 /// A reply on its way out; hyper pulls it as fast as the peer's flow control lets it.
 pub enum ReplyBody {
-    Whole {
-        data: Option<Bytes>,
-        trailers: Option<HeaderMap>,
-    },
+    Whole { data: Option<Bytes>, trailers: Option<HeaderMap> },
     Stream(CallGuard),
     Ended,
 }
@@ -38,16 +35,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut *self {
             ReplyBody::Whole { data, trailers } => {
-                let frame = data
-                    .take()
-                    .map(Frame::data)
-                    .or_else(|| trailers.take().map(Frame::trailers));
+                let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 return Poll::Ready(frame.map(Ok));
             }
             ReplyBody::Stream(guard) => guard.next(cx.waker()),
@@ -64,14 +55,7 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(
-            self,
-            ReplyBody::Ended
-                | ReplyBody::Whole {
-                    data: None,
-                    trailers: None
-                }
-        )
+        matches!(self, ReplyBody::Ended | ReplyBody::Whole { data: None, trailers: None })
     }
 }
 
@@ -79,10 +63,7 @@ fn grpc_response(body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(
-        "grpc-accept-encoding",
-        HeaderValue::from_static("identity,gzip"),
-    );
+    headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
     response
 }
 
@@ -94,26 +75,18 @@ fn trailers_only(status: &Status) -> Response<ReplyBody> {
 }
 
 fn plain_http(code: StatusCode, text: &'static str) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::Whole {
-        data: Some(Bytes::from_static(text.as_bytes())),
-        trailers: None,
-    });
+    let mut response =
+        Response::new(ReplyBody::Whole { data: Some(Bytes::from_static(text.as_bytes())), trailers: None });
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     if code == StatusCode::METHOD_NOT_ALLOWED {
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     }
     response
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
+    let value = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     match value.strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
         None => false,
@@ -149,28 +122,18 @@ impl Caller<'_> {
 
     fn too_large(&self, bytes: usize) -> Status {
         let limit = self.network.shared.settings.request_bytes_max;
-        Status::new(
-            RESOURCE_EXHAUSTED,
-            format!("received message larger than max ({bytes} vs. {limit})"),
-        )
+        Status::new(RESOURCE_EXHAUSTED, format!("received message larger than max ({bytes} vs. {limit})"))
     }
 
     /// The one message of the request, and its share of the inbox.
-    async fn read_message(
-        &self,
-        mut body: Incoming,
-        gzip: bool,
-    ) -> Result<(Bytes, Charge), Status> {
+    async fn read_message(&self, mut body: Incoming, gzip: bool) -> Result<(Bytes, Charge), Status> {
         let settings = &self.network.shared.settings;
         let mut charge = Charge::new(&self.network.shared.load, self.connection);
-        let mut grow = |bytes| match charge.grow(
-            bytes,
-            settings.inbox_bytes_max,
-            settings.inbox_bytes_max_per_connection,
-        ) {
-            true => Ok(()),
-            false => Err(self.overloaded()),
-        };
+        let mut grow =
+            |bytes| match charge.grow(bytes, settings.inbox_bytes_max, settings.inbox_bytes_max_per_connection) {
+                true => Ok(()),
+                false => Err(self.overloaded()),
+            };
         grow(Charge::overhead())?;
         let mut decoder = Decoder::new(settings.request_bytes_max);
         let mut message = None;
@@ -178,8 +141,7 @@ impl Caller<'_> {
             let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
                 break;
             };
-            let frame = frame
-                .map_err(|error| Status::new(INTERNAL, format!("request was cut off: {error}")))?;
+            let frame = frame.map_err(|error| Status::new(INTERNAL, format!("request was cut off: {error}")))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -188,32 +150,21 @@ impl Caller<'_> {
             if message.is_none() {
                 message = decoder.next().map_err(|error| match error {
                     FrameError::TooLarge(bytes) => self.too_large(bytes),
-                    FrameError::BadFlag(flag) => {
-                        Status::new(INTERNAL, format!("bad compression flag {flag}"))
-                    }
+                    FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
                 })?;
             }
             if message.is_some() && decoder.left() > 0 {
-                return Err(Status::new(
-                    INTERNAL,
-                    "more than one message in a unary request",
-                ));
+                return Err(Status::new(INTERNAL, "more than one message in a unary request"));
             }
         }
         let Some((compressed, message)) = message else {
-            return Err(Status::new(
-                INTERNAL,
-                "request ended before its message was whole",
-            ));
+            return Err(Status::new(INTERNAL, "request ended before its message was whole"));
         };
         if !compressed {
             return Ok((message, charge));
         }
         if !gzip {
-            return Err(Status::new(
-                INTERNAL,
-                "compressed message without grpc-encoding",
-            ));
+            return Err(Status::new(INTERNAL, "compressed message without grpc-encoding"));
         }
         let plain = match gunzip(&message, settings.request_bytes_max) {
             Ok(Some(plain)) => plain,
@@ -233,27 +184,17 @@ impl Caller<'_> {
         let shared = &self.network.shared;
         let deadline = deadline(request.headers(), arrived)?;
         let gzip = uses_gzip(request.headers())?;
-        let mut timer: Timer =
-            deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        let (message, mut charge) =
-            match in_time(&mut timer, self.read_message(request.into_body(), gzip)).await {
-                Some(read) => read?,
-                None => return Err(Status::deadline_exceeded()),
-            };
+        let mut timer: Timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let (message, mut charge) = match in_time(&mut timer, self.read_message(request.into_body(), gzip)).await {
+            Some(read) => read?,
+            None => return Err(Status::deadline_exceeded()),
+        };
         if !charge.enter(shared.settings.inbox_calls_max) {
             return Err(self.overloaded());
         }
         let guard = self.network.open_call(method, arrived);
         let id = guard.id;
-        self.network.tell(|news| {
-            news.calls.push(Arrived {
-                id,
-                method,
-                message,
-                deadline,
-                charge,
-            })
-        });
+        self.network.tell(|news| news.calls.push(Arrived { id, method, message, deadline, charge }));
         if shared.methods[method].is_stream {
             if let Some(timer) = timer.take() {
                 let network = self.network.clone();
@@ -264,13 +205,7 @@ impl Caller<'_> {
                 guard.set_timer(task.abort_handle());
             }
         }
-        let ready = poll_fn(|cx| {
-            if guard.is_ready(cx.waker()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
+        let ready = poll_fn(|cx| if guard.is_ready(cx.waker()) { Poll::Ready(()) } else { Poll::Pending });
         if in_time(&mut timer, ready).await.is_none() {
             self.network.fail(id, Status::deadline_exceeded());
         }
@@ -290,12 +225,7 @@ fn respond(guard: CallGuard, is_stream: bool) -> Response<ReplyBody> {
             Next::Data(chunk) => data = Some(chunk),
             Next::Wait => return grpc_response(ReplyBody::Stream(guard)),
             Next::End(status) if data.is_none() => return trailers_only(&status),
-            Next::End(status) => {
-                return grpc_response(ReplyBody::Whole {
-                    data,
-                    trailers: Some(status.trailers()),
-                })
-            }
+            Next::End(status) => return grpc_response(ReplyBody::Whole { data, trailers: Some(status.trailers()) }),
         }
     }
 }
@@ -316,10 +246,7 @@ fn uses_gzip(headers: &HeaderMap) -> Result<bool, Status> {
         Some(b"gzip") => Ok(true),
         Some(other) => {
             let name = String::from_utf8_lossy(other);
-            Err(Status::new(
-                UNIMPLEMENTED,
-                format!("unsupported grpc-encoding {name}, use identity or gzip"),
-            ))
+            Err(Status::new(UNIMPLEMENTED, format!("unsupported grpc-encoding {name}, use identity or gzip")))
         }
     }
 }
@@ -331,38 +258,22 @@ pub async fn serve_call(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     if request.method() != Method::POST {
-        return Ok(plain_http(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "gRPC calls use POST\n",
-        ));
+        return Ok(plain_http(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls use POST\n"));
     }
     if !is_grpc(request.headers()) {
-        return Ok(plain_http(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "this port speaks gRPC (application/grpc)\n",
-        ));
+        return Ok(plain_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC (application/grpc)\n"));
     }
     let Some(method) = network.shared.numbers.get(request.uri().path()).copied() else {
         network.shared.stats.lock().unknown += 1;
-        let status = Status::new(
-            UNIMPLEMENTED,
-            format!("unknown method {}", request.uri().path()),
-        );
+        let status = Status::new(UNIMPLEMENTED, format!("unknown method {}", request.uri().path()));
         return Ok(trailers_only(&status));
     };
     let arrived = Instant::now();
-    let caller = Caller {
-        network: &network,
-        connection: &connection,
-    };
+    let caller = Caller { network: &network, connection: &connection };
     Ok(match caller.serve(request, method, arrived).await {
         Ok(response) => response,
         Err(status) => {
-            network
-                .shared
-                .stats
-                .lock()
-                .count(method, status.code, arrived.elapsed());
+            network.shared.stats.lock().count(method, status.code, arrived.elapsed());
             trailers_only(&status)
         }
     })

@@ -126,16 +126,12 @@ impl Channel {
         let attempt = async {
             match &self.target.address {
                 Address::Tcp(host_port) => {
-                    let stream = tokio::net::TcpStream::connect(host_port)
-                        .await
-                        .map_err(|error| explain(&error))?;
+                    let stream = tokio::net::TcpStream::connect(host_port).await.map_err(|error| explain(&error))?;
                     let _ = stream.set_nodelay(true); // slower without, still right
                     handshake(stream).await.map_err(|error| explain(&error))
                 }
                 Address::Unix(path) => {
-                    let stream = tokio::net::UnixStream::connect(path)
-                        .await
-                        .map_err(|error| explain(&error))?;
+                    let stream = tokio::net::UnixStream::connect(path).await.map_err(|error| explain(&error))?;
                     handshake(stream).await.map_err(|error| explain(&error))
                 }
             }
@@ -147,10 +143,7 @@ impl Channel {
     }
 
     fn live(&self) -> Option<SendRequest<Full<Bytes>>> {
-        self.sender
-            .borrow()
-            .clone()
-            .filter(|sender| !sender.is_closed())
+        self.sender.borrow().clone().filter(|sender| !sender.is_closed())
     }
 
     /// A live connection; at most one attempt to make one.
@@ -163,10 +156,7 @@ impl Channel {
             return Ok(sender);
         }
         let failure = self.failure.borrow().clone();
-        if let Some(failure) = failure
-            .as_ref()
-            .filter(|failure| Instant::now() < failure.retry_at)
-        {
+        if let Some(failure) = failure.as_ref().filter(|failure| Instant::now() < failure.retry_at) {
             return Err(unavailable(&failure.text));
         }
         match self.dial().await {
@@ -178,14 +168,10 @@ impl Channel {
                 Ok(sender)
             }
             Err(reason) => {
-                let pause =
-                    failure.map_or(BACKOFF_MIN, |failure| (failure.pause * 2).min(BACKOFF_MAX));
+                let pause = failure.map_or(BACKOFF_MIN, |failure| (failure.pause * 2).min(BACKOFF_MAX));
                 let text = format!("cannot connect to {}: {reason}", self.target.name);
-                *self.failure.borrow_mut() = Some(Failure {
-                    text: text.clone(),
-                    retry_at: Instant::now() + pause,
-                    pause,
-                });
+                *self.failure.borrow_mut() =
+                    Some(Failure { text: text.clone(), retry_at: Instant::now() + pause, pause });
                 Err(unavailable(text))
             }
         }
@@ -198,17 +184,9 @@ impl Channel {
             let reason = match tokio::time::timeout_at(deadline, self.sender()).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(status)) => status.message,
-                Err(_) => format!(
-                    "cannot connect to {} in {} ms",
-                    self.target.name,
-                    timeout.as_millis()
-                ),
+                Err(_) => format!("cannot connect to {} in {} ms", self.target.name, timeout.as_millis()),
             };
-            let retry_at = self
-                .failure
-                .borrow()
-                .as_ref()
-                .map_or_else(Instant::now, |failure| failure.retry_at);
+            let retry_at = self.failure.borrow().as_ref().map_or_else(Instant::now, |failure| failure.retry_at);
             if self.is_closed.get() || Instant::now() >= deadline || retry_at >= deadline {
                 return Err(reason);
             }
@@ -225,8 +203,7 @@ impl Channel {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
             .header(USER_AGENT, HeaderValue::from_static(AGENT))
             .body(Full::new(encode(&call.message)));
-        let mut request = built
-            .map_err(|error| Status::new(INTERNAL, format!("cannot make the request: {error}")))?;
+        let mut request = built.map_err(|error| Status::new(INTERNAL, format!("cannot make the request: {error}")))?;
         if let Some(timeout) = call.timeout {
             if let Ok(value) = HeaderValue::try_from(format_timeout(timeout)) {
                 request.headers_mut().insert("grpc-timeout", value);
@@ -245,28 +222,20 @@ impl Channel {
         let mut error = error;
         if let Some(request) = error.take_message() {
             let mut sender = self.sender().await?;
-            return sender
-                .send_request(request)
-                .await
-                .map_err(|error| self.lost(&error));
+            return sender.send_request(request).await.map_err(|error| self.lost(&error));
         }
         Err(self.lost(&error.into_error()))
     }
 
     fn lost(&self, error: &hyper::Error) -> Status {
-        unavailable(format!(
-            "connection to {} was lost: {}",
-            self.target.name,
-            explain(error)
-        ))
+        unavailable(format!("connection to {} was lost: {}", self.target.name, explain(error)))
     }
 
     /// The whole call: messages go to `sink`, the outcome is returned.
     async fn exchange(&self, call: &Call, sink: &mut impl Sink) -> Result<Status, Status> {
         let response = self.send(call).await?;
         if response.status() != StatusCode::OK {
-            return Err(Status::read_from(response.headers())
-                .unwrap_or_else(|| Status::from_http(response.status())));
+            return Err(Status::read_from(response.headers()).unwrap_or_else(|| Status::from_http(response.status())));
         }
         let mut status = Status::read_from(response.headers());
         let mut body = response.into_body();
@@ -276,31 +245,20 @@ impl Channel {
             match frame.into_data() {
                 Ok(data) => {
                     decoder.push(data);
-                    while let Some((compressed, message)) =
-                        decoder.next().map_err(|error| self.bad_frame(error))?
-                    {
+                    while let Some((compressed, message)) = decoder.next().map_err(|error| self.bad_frame(error))? {
                         if compressed {
-                            return Err(Status::new(
-                                INTERNAL,
-                                "compressed message, though none was asked for",
-                            ));
+                            return Err(Status::new(INTERNAL, "compressed message, though none was asked for"));
                         }
                         sink.message(message).await;
                     }
                 }
                 Err(frame) => {
-                    status = frame
-                        .into_trailers()
-                        .ok()
-                        .and_then(|trailers| Status::read_from(&trailers))
-                        .or(status)
+                    status = frame.into_trailers().ok().and_then(|trailers| Status::read_from(&trailers)).or(status)
                 }
             }
         }
         match status {
-            Some(status) if status.code == OK && decoder.left() > 0 => {
-                Err(Status::new(INTERNAL, "reply was cut off"))
-            }
+            Some(status) if status.code == OK && decoder.left() > 0 => Err(Status::new(INTERNAL, "reply was cut off")),
             Some(status) => Ok(status),
             None => Err(Status::new(UNKNOWN, "the server sent no grpc-status")),
         }
@@ -309,13 +267,10 @@ impl Channel {
     fn bad_frame(&self, error: FrameError) -> Status {
         let limit = self.target.reply_bytes_max;
         match error {
-            FrameError::TooLarge(bytes) => Status::new(
-                RESOURCE_EXHAUSTED,
-                format!("received message larger than max ({bytes} vs. {limit})"),
-            ),
-            FrameError::BadFlag(flag) => {
-                Status::new(INTERNAL, format!("bad compression flag {flag}"))
+            FrameError::TooLarge(bytes) => {
+                Status::new(RESOURCE_EXHAUSTED, format!("received message larger than max ({bytes} vs. {limit})"))
             }
+            FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
         }
     }
 
@@ -343,11 +298,9 @@ impl Channel {
 pub fn metadata_headers(metadata: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(metadata.len());
     for (key, value) in metadata {
-        let is_reserved = key.starts_with("grpc-")
-            || ["te", "content-type", "connection", "host"].contains(&key.as_str());
-        let name = HeaderName::from_bytes(key.as_bytes())
-            .ok()
-            .filter(|_| !is_reserved);
+        let is_reserved =
+            key.starts_with("grpc-") || ["te", "content-type", "connection", "host"].contains(&key.as_str());
+        let name = HeaderName::from_bytes(key.as_bytes()).ok().filter(|_| !is_reserved);
         match (name, HeaderValue::from_str(value)) {
             (Some(name), Ok(value)) => headers.append(name, value),
             _ => return Err(format!("invalid metadata {key:?}")),

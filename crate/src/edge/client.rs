@@ -37,10 +37,7 @@ struct Hub {
 impl Hub {
     fn channel(&self, client: u64, target: &Arc<Target>) -> Rc<Channel> {
         let mut channels = self.channels.borrow_mut();
-        channels
-            .entry(client)
-            .or_insert_with(|| Rc::new(Channel::new(target.clone())))
-            .clone()
+        channels.entry(client).or_insert_with(|| Rc::new(Channel::new(target.clone()))).clone()
     }
 }
 
@@ -52,19 +49,15 @@ static CLIENTS_SEEN: AtomicU64 = AtomicU64::new(0);
 
 fn start_thread() -> std::io::Result<mpsc::UnboundedSender<Job>> {
     let (sender, mut jobs) = mpsc::unbounded_channel::<Job>();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::Builder::new()
-        .name("dkv-client".into())
-        .spawn(move || {
-            tokio::task::LocalSet::new().block_on(&runtime, async move {
-                let hub = Hub::default();
-                while let Some(job) = jobs.recv().await {
-                    job(&hub);
-                }
-            });
-        })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("dkv-client".into()).spawn(move || {
+        tokio::task::LocalSet::new().block_on(&runtime, async move {
+            let hub = Hub::default();
+            while let Some(job) = jobs.recv().await {
+                job(&hub);
+            }
+        });
+    })?;
     Ok(sender)
 }
 
@@ -89,10 +82,7 @@ struct Slot<T> {
 
 impl<T> Slot<T> {
     fn new() -> Arc<Slot<T>> {
-        Arc::new(Slot {
-            value: Mutex::new(None),
-            arrived: Condvar::new(),
-        })
+        Arc::new(Slot { value: Mutex::new(None), arrived: Condvar::new() })
     }
 
     fn put(&self, value: T) {
@@ -168,24 +158,12 @@ impl EdgeClient {
 
 type CallResult<'py> = (u32, String, Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
-fn make_call(
-    path: String,
-    message: &[u8],
-    timeout_ms: i64,
-    metadata: &[(String, String)],
-) -> PyResult<Call> {
+fn make_call(path: String, message: &[u8], timeout_ms: i64, metadata: &[(String, String)]) -> PyResult<Call> {
     if !path.starts_with('/') {
-        return Err(PyValueError::new_err(format!(
-            "the path of a method starts with '/': {path:?}"
-        )));
+        return Err(PyValueError::new_err(format!("the path of a method starts with '/': {path:?}")));
     }
     let metadata = metadata_headers(metadata).map_err(PyValueError::new_err)?;
-    Ok(Call {
-        path,
-        message: Bytes::copy_from_slice(message),
-        timeout: timeout(timeout_ms),
-        metadata,
-    })
+    Ok(Call { path, message: Bytes::copy_from_slice(message), timeout: timeout(timeout_ms), metadata })
 }
 
 #[pymethods]
@@ -193,34 +171,21 @@ impl EdgeClient {
     #[new]
     #[pyo3(signature = (address, *, authority = None, reply_bytes_max = 64 << 20))]
     fn new(address: &str, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Self> {
-        let parsed =
-            Address::parse(address).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let parsed = Address::parse(address).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let authority = authority.unwrap_or_else(|| match &parsed {
             Address::Tcp(host_port) => host_port.clone(),
             Address::Unix(_) => "localhost".to_owned(),
         });
         if authority.parse::<http::uri::Authority>().is_err() {
-            return Err(PyValueError::new_err(format!(
-                "invalid authority {authority:?}"
-            )));
+            return Err(PyValueError::new_err(format!("invalid authority {authority:?}")));
         }
-        let target = Arc::new(Target {
-            address: parsed,
-            name: address.to_owned(),
-            authority,
-            reply_bytes_max,
-        });
-        Ok(EdgeClient {
-            id: CLIENTS_SEEN.fetch_add(1, Relaxed),
-            target,
-            is_closed: AtomicBool::new(false),
-        })
+        let target = Arc::new(Target { address: parsed, name: address.to_owned(), authority, reply_bytes_max });
+        Ok(EdgeClient { id: CLIENTS_SEEN.fetch_add(1, Relaxed), target, is_closed: AtomicBool::new(false) })
     }
 
     /// Raises ConnectionError when no connection comes up in time.
     fn connect(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<()> {
-        self.check_open()
-            .map_err(|status| PyConnectionError::new_err(status.message))?;
+        self.check_open().map_err(|status| PyConnectionError::new_err(status.message))?;
         let slot = Slot::new();
         let (cancel, cancelled) = oneshot::channel::<()>();
         let answer = slot.clone();
@@ -256,16 +221,9 @@ impl EdgeClient {
                     let mut single = Single::default();
                     let mut status = channel.run(&call, &mut single, cancelled).await;
                     if status.code == OK && single.count != 1 {
-                        status = Status::new(
-                            INTERNAL,
-                            format!("{} messages in a unary reply", single.count),
-                        );
+                        status = Status::new(INTERNAL, format!("{} messages in a unary reply", single.count));
                     }
-                    let message = if status.code == OK {
-                        single.message
-                    } else {
-                        Bytes::new()
-                    };
+                    let message = if status.code == OK { single.message } else { Bytes::new() };
                     answer.put((status, message));
                 })?;
                 let result = wait_for(py, |slice| slot.take(slice));
@@ -273,12 +231,7 @@ impl EdgeClient {
                 result?
             }
         };
-        Ok((
-            status.code,
-            status.message,
-            PyBytes::new(py, &status.details),
-            PyBytes::new(py, &reply),
-        ))
+        Ok((status.code, status.message, PyBytes::new(py, &status.details), PyBytes::new(py, &reply)))
     }
 
     /// Starts a call whose reply is a stream. A negative `timeout_ms` is no deadline.
@@ -303,10 +256,7 @@ impl EdgeClient {
                 })?;
             }
         }
-        Ok(EdgeStream {
-            queue,
-            cancel: Mutex::new(Some(cancel)),
-        })
+        Ok(EdgeStream { queue, cancel: Mutex::new(Some(cancel)) })
     }
 
     /// Ends what is under way with CANCELLED, and the connection.
@@ -329,9 +279,7 @@ impl Drop for EdgeClient {
         let id = self.id;
         if !self.is_closed.load(Relaxed) {
             // Streams in use hold the connection; it ends with the last of them.
-            let _ = submit(Box::new(move |hub| {
-                drop(hub.channels.borrow_mut().remove(&id))
-            }));
+            let _ = submit(Box::new(move |hub| drop(hub.channels.borrow_mut().remove(&id))));
         }
     }
 }
@@ -369,11 +317,7 @@ impl Queue {
         let count = state.messages.len().min(messages_max);
         let messages: Vec<Bytes> = state.messages.drain(..count).collect();
         state.bytes -= messages.iter().map(cost).sum::<usize>();
-        let end = if state.messages.is_empty() {
-            state.end.clone()
-        } else {
-            None
-        };
+        let end = if state.messages.is_empty() { state.end.clone() } else { None };
         let wake = state.bytes < STREAM_BUFFER_BYTES / 2;
         drop(state);
         if wake {
@@ -420,24 +364,11 @@ type End<'py> = Option<(u32, String, Bound<'py, PyBytes>)>;
 #[pymethods]
 impl EdgeStream {
     /// Waits for messages. Returns (messages, None) or (last messages, (code, message, details)) at the end.
-    fn next<'py>(
-        &self,
-        py: Python<'py>,
-        messages_max: usize,
-    ) -> PyResult<(Vec<Bound<'py, PyBytes>>, End<'py>)> {
+    fn next<'py>(&self, py: Python<'py>, messages_max: usize) -> PyResult<(Vec<Bound<'py, PyBytes>>, End<'py>)> {
         let messages_max = messages_max.max(1);
         let (messages, end) = wait_for(py, |slice| self.queue.take(messages_max, slice))?;
-        let messages = messages
-            .iter()
-            .map(|message| PyBytes::new(py, message))
-            .collect();
-        let end = end.map(|status| {
-            (
-                status.code,
-                status.message,
-                PyBytes::new(py, &status.details),
-            )
-        });
+        let messages = messages.iter().map(|message| PyBytes::new(py, message)).collect();
+        let end = end.map(|status| (status.code, status.message, PyBytes::new(py, &status.details)));
         Ok((messages, end))
     }
 

@@ -28,11 +28,7 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn new(message_bytes_max: usize) -> Decoder {
-        Decoder {
-            data: Bytes::new(),
-            gathered: BytesMut::new(),
-            message_bytes_max,
-        }
+        Decoder { data: Bytes::new(), gathered: BytesMut::new(), message_bytes_max }
     }
 
     pub fn push(&mut self, data: Bytes) {
@@ -49,11 +45,7 @@ impl Decoder {
 
     /// The next whole message and whether it is compressed; None when more bytes are needed.
     pub fn next(&mut self) -> Result<Option<(bool, Bytes)>, FrameError> {
-        let bytes = if self.gathered.is_empty() {
-            &self.data[..]
-        } else {
-            &self.gathered[..]
-        };
+        let bytes = if self.gathered.is_empty() { &self.data[..] } else { &self.gathered[..] };
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
@@ -124,9 +116,7 @@ impl Packer {
 /// Returns None when the bytes are no gzip, Err with the size reached when they grow beyond the limit.
 pub fn gunzip(compressed: &[u8], bytes_max: usize) -> Result<Option<Bytes>, usize> {
     let mut plain = Vec::new();
-    let read = flate2::read::GzDecoder::new(compressed)
-        .take(bytes_max as u64 + 1)
-        .read_to_end(&mut plain);
+    let read = flate2::read::GzDecoder::new(compressed).take(bytes_max as u64 + 1).read_to_end(&mut plain);
     match read {
         Err(_) => Ok(None),
         Ok(size) if size > bytes_max => Err(size),
@@ -168,8 +158,7 @@ mod tests {
     #[test]
     fn messages_are_the_same_however_the_bytes_are_cut() {
         let mut packer = Packer::default();
-        let messages: Vec<Vec<u8>> =
-            vec![vec![], vec![1], vec![2; 300], vec![3; 70_000], vec![4; 5]];
+        let messages: Vec<Vec<u8>> = vec![vec![], vec![1], vec![2; 300], vec![3; 70_000], vec![4; 5]];
         messages.iter().for_each(|message| packer.push(message));
         packer.flush();
         let wire: Vec<u8> = packer.chunks.concat();
@@ -209,10 +198,7 @@ mod tests {
     #[test]
     fn timeouts_have_one_to_eight_digits_and_a_unit() {
         assert_eq!(parse_timeout("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(
-            parse_timeout("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3600))
-        );
+        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         for text in ["", "m", "1", "1x", "-1m", "123456789m", "é"] {
             assert_eq!(parse_timeout(text), None, "{text}");
         }

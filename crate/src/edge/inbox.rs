@@ -31,21 +31,11 @@ pub struct Charge {
 
 impl Charge {
     pub fn new(node: &Arc<Load>, connection: &Arc<Load>) -> Charge {
-        Charge {
-            node: node.clone(),
-            connection: connection.clone(),
-            bytes: 0,
-            calls: 0,
-        }
+        Charge { node: node.clone(), connection: connection.clone(), bytes: 0, calls: 0 }
     }
 
     /// Takes a larger share. Returns whether both loads stay within the bounds.
-    pub fn grow(
-        &mut self,
-        bytes: usize,
-        node_bytes_max: usize,
-        connection_bytes_max: usize,
-    ) -> bool {
+    pub fn grow(&mut self, bytes: usize, node_bytes_max: usize, connection_bytes_max: usize) -> bool {
         self.bytes += bytes;
         let node = self.node.bytes.fetch_add(bytes, Relaxed) + bytes;
         let connection = self.connection.bytes.fetch_add(bytes, Relaxed) + bytes;
@@ -76,6 +66,7 @@ pub struct Arrived {
     pub method: usize,
     pub message: Bytes,
     pub deadline: Option<Instant>,
+    #[expect(dead_code, reason = "held until the call leaves the inbox, and then given back")]
     pub charge: Charge,
 }
 
@@ -105,10 +96,7 @@ fn append<T>(target: &mut Vec<T>, source: &mut Vec<T>) {
 
 impl News {
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-            && self.gone.is_empty()
-            && self.progress.is_empty()
-            && self.http.is_empty()
+        self.calls.is_empty() && self.gone.is_empty() && self.progress.is_empty() && self.http.is_empty()
     }
 
     /// Moves everything behind what is here. Returns whether there was nothing here, so that somebody may sleep.
@@ -136,12 +124,7 @@ impl Taker {
     }
 
     /// Takes what arrived: the calls to hand out (at most `calls_max`) and the ids that are closed.
-    pub fn take(
-        &mut self,
-        news: &mut News,
-        calls_max: usize,
-        now: Instant,
-    ) -> (Vec<Arrived>, Vec<u64>) {
+    pub fn take(&mut self, news: &mut News, calls_max: usize, now: Instant) -> (Vec<Arrived>, Vec<u64>) {
         self.waiting.extend(news.calls.drain(..));
         let closed = self.forget(&news.gone);
         let mut calls = Vec::with_capacity(self.waiting.len().min(calls_max));
@@ -164,10 +147,7 @@ impl Taker {
         }
         let mut unseen: HashSet<u64> = gone.iter().copied().collect();
         self.waiting.retain(|call| !unseen.remove(&call.id));
-        gone.iter()
-            .copied()
-            .filter(|id| unseen.contains(id) && !self.expired.remove(id))
-            .collect()
+        gone.iter().copied().filter(|id| unseen.contains(id) && !self.expired.remove(id)).collect()
     }
 }
 
@@ -179,13 +159,7 @@ mod tests {
     fn call(id: u64, deadline: Option<Instant>, load: &Arc<Load>) -> Arrived {
         let mut charge = Charge::new(load, &Arc::default());
         assert!(charge.grow(10, 1000, 1000) && charge.enter(100));
-        Arrived {
-            id,
-            method: 0,
-            message: Bytes::new(),
-            deadline,
-            charge,
-        }
+        Arrived { id, method: 0, message: Bytes::new(), deadline, charge }
     }
 
     fn ids(calls: &[Arrived]) -> Vec<u64> {
@@ -196,14 +170,8 @@ mod tests {
     fn only_calls_that_were_handed_out_are_told_as_closed() {
         let (load, now, mut taker) = (Arc::<Load>::default(), Instant::now(), Taker::default());
         let late = Some(now - Duration::from_millis(1));
-        let mut news = News {
-            calls: vec![
-                call(1, None, &load),
-                call(2, late, &load),
-                call(3, None, &load),
-            ],
-            ..News::default()
-        };
+        let mut news =
+            News { calls: vec![call(1, None, &load), call(2, late, &load), call(3, None, &load)], ..News::default() };
         let (first, closed) = taker.take(&mut news, 1, now);
         assert_eq!((ids(&first), closed), (vec![1], vec![]));
         news.gone = vec![3, 1];

@@ -158,20 +158,12 @@ impl Network {
         if is_stream {
             self.shared.open_streams.fetch_add(1, Relaxed);
         }
-        CallGuard {
-            network: self.clone(),
-            place,
-            id,
-        }
+        CallGuard { network: self.clone(), place, id }
     }
 
     fn with_call(&self, id: u64, act: impl FnOnce(&mut OpenCall)) {
         let place = (id & ((1 << PLACE_BITS) - 1)) as usize;
-        if let Some(call) = self
-            .calls
-            .borrow_mut()
-            .get_mut(place)
-            .filter(|call| call.id == id && call.finish.is_none())
+        if let Some(call) = self.calls.borrow_mut().get_mut(place).filter(|call| call.id == id && call.finish.is_none())
         {
             act(call);
             if let Some(waker) = call.waker.take() {
@@ -232,14 +224,7 @@ impl Network {
         let id = self.next_number();
         let (sender, receiver) = oneshot::channel();
         calls.insert(id, sender);
-        self.tell(|news| {
-            news.http.push(HttpArrived {
-                id,
-                method,
-                path,
-                body,
-            })
-        });
+        self.tell(|news| news.http.push(HttpArrived { id, method, path, body }));
         Some((id, receiver))
     }
 
@@ -268,8 +253,7 @@ impl CallGuard {
             if call.owes_progress && drained && call.finish.is_none() {
                 call.owes_progress = false;
                 let buffered = call.buffered;
-                self.network
-                    .tell(|news| news.progress.push((self.id, buffered)));
+                self.network.tell(|news| news.progress.push((self.id, buffered)));
             }
             return Next::Data(chunk);
         }
@@ -277,11 +261,7 @@ impl CallGuard {
             self.close(&mut calls, status.code);
             return Next::End(status);
         }
-        if !call
-            .waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
-        {
+        if !call.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             call.waker = Some(waker.clone());
         }
         Next::Wait
@@ -301,11 +281,7 @@ impl CallGuard {
     }
 
     pub fn has_data(&self) -> bool {
-        self.network
-            .calls
-            .borrow()
-            .get(self.place)
-            .is_some_and(|call| !call.chunks.is_empty())
+        self.network.calls.borrow().get(self.place).is_some_and(|call| !call.chunks.is_empty())
     }
 
     pub fn set_timer(&self, timer: AbortHandle) {
@@ -319,10 +295,7 @@ impl CallGuard {
             return;
         };
         let shared = &self.network.shared;
-        shared
-            .stats
-            .lock()
-            .count(call.method, code, call.arrived.elapsed());
+        shared.stats.lock().count(call.method, code, call.arrived.elapsed());
         shared.open_calls.fetch_sub(1, Relaxed);
         if call.is_stream {
             shared.open_streams.fetch_sub(1, Relaxed);

@@ -62,21 +62,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Counted<IO> {
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.read.set(
-            self.read
-                .get()
-                .saturating_add(buffer.filled().len() - before),
-        );
+        self.read.set(self.read.get().saturating_add(buffer.filled().len() - before));
         polled
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -102,10 +94,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
 }
 
 /// Serves one gRPC connection until it ends. Generic over the transport, so that TLS is a wrapper at the caller.
-async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(
-    network: Rc<Network>,
-    io: IO,
-) {
+async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, io: IO) {
     let settings = &network.shared.settings;
     let read = Rc::new(std::cell::Cell::new(0));
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
@@ -126,14 +115,9 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(
     let mut stopping = network.stopping.subscribe();
     let service = {
         let network = network.clone();
-        hyper::service::service_fn(move |request| {
-            serve_call(network.clone(), load.clone(), request)
-        })
+        hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), request))
     };
-    let io = Counted {
-        io,
-        read: read.clone(),
-    };
+    let io = Counted { io, read: read.clone() };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
     let mut preface = std::pin::pin!(tokio::time::sleep(PREFACE_TIMEOUT));
@@ -193,11 +177,7 @@ async fn accept(listener: &Listener) -> std::io::Result<Stream> {
 }
 
 async fn accept_grpc(network: Rc<Network>, listener: Listener) {
-    let _file = SocketFile(if let Listener::Unix(_, path) = &listener {
-        Some(path.clone())
-    } else {
-        None
-    });
+    let _file = SocketFile(if let Listener::Unix(_, path) = &listener { Some(path.clone()) } else { None });
     loop {
         let stream = match accept(&listener).await {
             Ok(stream) => stream,
@@ -225,11 +205,7 @@ async fn accept_grpc(network: Rc<Network>, listener: Listener) {
 }
 
 async fn accept_http(network: Rc<Network>, listener: Listener) {
-    let _file = SocketFile(if let Listener::Unix(_, path) = &listener {
-        Some(path.clone())
-    } else {
-        None
-    });
+    let _file = SocketFile(if let Listener::Unix(_, path) = &listener { Some(path.clone()) } else { None });
     let connections = Arc::new(tokio::sync::Semaphore::new(http1::CONNECTIONS_MAX));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else {
@@ -259,16 +235,10 @@ async fn serve(shared: Arc<Shared>) {
             match order {
                 Order::Emit(batch) => network.carry_out(batch),
                 Order::Listen(listener) => {
-                    listeners.push(
-                        tokio::task::spawn_local(accept_grpc(network.clone(), listener))
-                            .abort_handle(),
-                    );
+                    listeners.push(tokio::task::spawn_local(accept_grpc(network.clone(), listener)).abort_handle());
                 }
                 Order::ListenHttp(listener) => {
-                    listeners.push(
-                        tokio::task::spawn_local(accept_http(network.clone(), listener))
-                            .abort_handle(),
-                    );
+                    listeners.push(tokio::task::spawn_local(accept_http(network.clone(), listener)).abort_handle());
                 }
                 Order::StopAccepting => {
                     listeners.drain(..).for_each(|listener| listener.abort());
@@ -306,12 +276,8 @@ impl EdgeServer {
             let (socket, bound) = bind(&Address::parse(text)?)?;
             let _context = self.runtime.enter();
             let listener = match socket {
-                Socket::Tcp(listener) => {
-                    Listener::Tcp(tokio::net::TcpListener::from_std(listener)?)
-                }
-                Socket::Unix(listener, path) => {
-                    Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path)
-                }
+                Socket::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+                Socket::Unix(listener, path) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path),
             };
             Ok((listener, bound))
         });
@@ -322,11 +288,8 @@ impl EdgeServer {
     fn wait(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<()> {
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
         loop {
-            let has_news =
-                !self.shared.inbox.lock().is_empty() || !self.shared.taker.lock().is_empty();
-            let left = deadline.map_or(SIGNAL_SLICE, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+            let has_news = !self.shared.inbox.lock().is_empty() || !self.shared.taker.lock().is_empty();
+            let left = deadline.map_or(SIGNAL_SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
             if has_news || left.is_zero() {
                 self.shared.bell.wait(Duration::ZERO); // what it rang for is looked at after this
                 return Ok(());
@@ -340,21 +303,13 @@ impl EdgeServer {
 
     fn too_large(&self, bytes: usize) -> Status {
         let limit = self.shared.settings.reply_bytes_max;
-        Status::new(
-            RESOURCE_EXHAUSTED,
-            format!("trying to send message larger than max ({bytes} vs. {limit})"),
-        )
+        Status::new(RESOURCE_EXHAUSTED, format!("trying to send message larger than max ({bytes} vs. {limit})"))
     }
 }
 
 type CallBatch<'py> = (usize, Bound<'py, PyList>, Bound<'py, PyList>);
 type HttpRequest<'py> = (u64, String, String, Bound<'py, PyBytes>);
-type Polled<'py> = (
-    Vec<CallBatch<'py>>,
-    Vec<u64>,
-    Vec<(u64, usize)>,
-    Vec<HttpRequest<'py>>,
-);
+type Polled<'py> = (Vec<CallBatch<'py>>, Vec<u64>, Vec<(u64, usize)>, Vec<HttpRequest<'py>>);
 type Items<'py> = Vec<(u64, Bound<'py, PyList>)>;
 type Finishes<'py> = Vec<(u64, u32, String, Bound<'py, PyBytes>, i64)>;
 type HttpReplies<'py> = Vec<(u64, u16, String, Bound<'py, PyBytes>)>;
@@ -408,18 +363,11 @@ impl EdgeServer {
             keepalive_timeout_ms,
             overload_retry_delay_ms,
         };
-        let numbers: HashMap<String, usize> = methods
-            .iter()
-            .map(|(path, _)| path.clone())
-            .zip(0..)
-            .collect();
+        let numbers: HashMap<String, usize> = methods.iter().map(|(path, _)| path.clone()).zip(0..).collect();
         if numbers.len() != methods.len() {
             return Err(PyValueError::new_err("two methods have the same path"));
         }
-        let methods: Vec<Method> = methods
-            .into_iter()
-            .map(|(path, is_stream)| Method { path, is_stream })
-            .collect();
+        let methods: Vec<Method> = methods.into_iter().map(|(path, is_stream)| Method { path, is_stream }).collect();
         let shared = Arc::new(Shared {
             bell,
             settings,
@@ -434,24 +382,16 @@ impl EdgeServer {
             open_calls: AtomicUsize::new(0),
             open_streams: AtomicUsize::new(0),
         });
-        let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let on_thread = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("dkv-edge".into())
-            .spawn(move || {
-                let tasks = LocalSet::new();
-                tasks.block_on(&runtime, serve(on_thread));
-                drop(tasks);
-                runtime.shutdown_background();
-            })?;
-        Ok(EdgeServer {
-            shared,
-            runtime: handle,
-            thread: Mutex::new(Some(thread)),
-        })
+        let thread = std::thread::Builder::new().name("dkv-edge".into()).spawn(move || {
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, serve(on_thread));
+            drop(tasks);
+            runtime.shutdown_background();
+        })?;
+        Ok(EdgeServer { shared, runtime: handle, thread: Mutex::new(Some(thread)) })
     }
 
     /// Serves gRPC on `host:port` or `unix:/path`; returns the bound address. OSError if it is in use.
@@ -469,19 +409,13 @@ impl EdgeServer {
     }
 
     /// Waits for the bell (unless news is at hand) and takes what arrived: (calls, closed, progress, http).
-    fn poll<'py>(
-        &self,
-        py: Python<'py>,
-        timeout_ms: u64,
-        calls_max: usize,
-    ) -> PyResult<Polled<'py>> {
+    fn poll<'py>(&self, py: Python<'py>, timeout_ms: u64, calls_max: usize) -> PyResult<Polled<'py>> {
         self.wait(py, timeout_ms)?;
         let mut taker = self.shared.taker.lock();
         let mut news = std::mem::take::<News>(&mut self.shared.inbox.lock());
         let (calls, closed) = taker.take(&mut news, calls_max, Instant::now());
         drop(taker);
-        let mut groups: Vec<(Vec<u64>, Vec<Bound<'py, PyBytes>>)> =
-            vec![Default::default(); self.shared.methods.len()];
+        let mut groups: Vec<(Vec<u64>, Vec<Bound<'py, PyBytes>>)> = vec![Default::default(); self.shared.methods.len()];
         for call in &calls {
             let (ids, messages) = &mut groups[call.method];
             ids.push(call.id);
@@ -494,16 +428,7 @@ impl EdgeServer {
             }
         }
         let http = news.http.into_iter();
-        let http = http
-            .map(|call| {
-                (
-                    call.id,
-                    call.method,
-                    call.path,
-                    PyBytes::new(py, &call.body),
-                )
-            })
-            .collect();
+        let http = http.map(|call| (call.id, call.method, call.path, PyBytes::new(py, &call.body))).collect();
         Ok((batches, closed, news.progress, http))
     }
 
@@ -517,9 +442,7 @@ impl EdgeServer {
         http: HttpReplies<'_>,
     ) -> PyResult<()> {
         if call_ids.len() != messages.len() {
-            return Err(PyValueError::new_err(
-                "call_ids and messages differ in length",
-            ));
+            return Err(PyValueError::new_err("call_ids and messages differ in length"));
         }
         let limit = self.shared.settings.reply_bytes_max;
         let mut batch = Batch::default();
@@ -547,30 +470,13 @@ impl EdgeServer {
             batch.items.push((*id, packer.chunks, packer.bytes));
         }
         for (id, code, message, details, retry_delay_ms) in finished {
-            let code = if (code as usize) < CODES {
-                code
-            } else {
-                UNKNOWN
-            };
+            let code = if (code as usize) < CODES { code } else { UNKNOWN };
             let details = bytes::Bytes::copy_from_slice(details.as_bytes());
-            batch.finished.push((
-                id,
-                Status {
-                    code,
-                    message,
-                    details,
-                    retry_delay_ms,
-                },
-            ));
+            batch.finished.push((id, Status { code, message, details, retry_delay_ms }));
         }
         for (id, status, content_type, body) in http {
             let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-            batch.http.push(HttpReply {
-                id,
-                status,
-                content_type,
-                body,
-            });
+            batch.http.push(HttpReply { id, status, content_type, body });
         }
         self.shared.outbox.put(Order::Emit(batch));
         Ok(())
@@ -586,12 +492,7 @@ impl EdgeServer {
         let calls = PyDict::new(py);
         let latency = PyDict::new(py);
         for (method, stats) in shared.methods.iter().zip(&methods) {
-            for (code, count) in stats
-                .codes
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-            {
+            for (code, count) in stats.codes.iter().enumerate().filter(|(_, count)| **count > 0) {
                 calls.set_item((&method.path, code), count)?;
             }
             latency.set_item(&method.path, (stats.buckets.to_vec(), stats.seconds))?;

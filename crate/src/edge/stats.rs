@@ -8,12 +8,12 @@ use super::status::CODES;
 
 /// Upper bounds of the latency buckets in seconds: fine around the cost of a memory read, a disk sync and a time-out.
 pub const LATENCY_BOUNDS: [f64; 18] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
-    2.0, 5.0, 10.0, 30.0,
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+    30.0,
 ];
 const BOUNDS_MICROS: [u64; 18] = [
-    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
-    1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000,
+    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000,
+    5_000_000, 10_000_000, 30_000_000,
 ];
 
 #[derive(Clone, Default)]
@@ -35,10 +35,7 @@ pub struct Stats {
 
 impl Stats {
     pub fn new(methods: usize) -> Stats {
-        Stats {
-            methods: vec![MethodStats::default(); methods],
-            ..Stats::default()
-        }
+        Stats { methods: vec![MethodStats::default(); methods], ..Stats::default() }
     }
 
     pub fn count(&mut self, method: usize, code: u32, latency: Duration) {

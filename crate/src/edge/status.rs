@@ -32,9 +32,7 @@ const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// Writes without padding, as the specification asks; reads both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -54,20 +52,11 @@ pub struct Status {
 
 impl Status {
     pub const fn ok() -> Status {
-        Status {
-            code: OK,
-            message: String::new(),
-            details: Bytes::new(),
-            retry_delay_ms: -1,
-        }
+        Status { code: OK, message: String::new(), details: Bytes::new(), retry_delay_ms: -1 }
     }
 
     pub fn new(code: u32, message: impl Into<String>) -> Status {
-        Status {
-            code,
-            message: message.into(),
-            ..Status::ok()
-        }
+        Status { code, message: message.into(), ..Status::ok() }
     }
 
     pub fn deadline_exceeded() -> Status {
@@ -81,8 +70,7 @@ impl Status {
             while !self.message.is_char_boundary(end) {
                 end -= 1;
             }
-            let text =
-                percent_encode(&self.message.as_bytes()[..end], NOT_IN_GRPC_MESSAGE).to_string();
+            let text = percent_encode(&self.message.as_bytes()[..end], NOT_IN_GRPC_MESSAGE).to_string();
             if let Ok(value) = HeaderValue::try_from(text) {
                 headers.insert(&GRPC_MESSAGE, value);
             }
@@ -105,26 +93,12 @@ impl Status {
 
     /// What a peer said, or None when these headers carry no status.
     pub fn read_from(headers: &HeaderMap) -> Option<Status> {
-        let code = headers
-            .get(&GRPC_STATUS)?
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(UNKNOWN);
-        let text = |name| {
-            headers
-                .get(name)
-                .map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let message = text(&GRPC_MESSAGE).map(|message| {
-            percent_decode_str(&message)
-                .decode_utf8_lossy()
-                .into_owned()
-        });
+        let code = headers.get(&GRPC_STATUS)?.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN);
+        let text =
+            |name| headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let message = text(&GRPC_MESSAGE).map(|message| percent_decode_str(&message).decode_utf8_lossy().into_owned());
         let details = text(&GRPC_DETAILS).and_then(|details| BASE64.decode(details.trim()).ok());
-        let retry_delay_ms = text(&GRPC_RETRY)
-            .and_then(|delay| delay.parse().ok())
-            .unwrap_or(-1);
+        let retry_delay_ms = text(&GRPC_RETRY).and_then(|delay| delay.parse().ok()).unwrap_or(-1);
         Some(Status {
             code,
             message: message.unwrap_or_default(),
@@ -171,10 +145,6 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let headers = Status::new(2, "é".repeat(MESSAGE_BYTES_MAX)).trailers();
-        assert!(Status::read_from(&headers)
-            .unwrap()
-            .message
-            .chars()
-            .all(|c| c == 'é'));
+        assert!(Status::read_from(&headers).unwrap().message.chars().all(|c| c == 'é'));
     }
 }
