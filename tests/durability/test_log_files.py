@@ -213,6 +213,23 @@ def test_log_cut_and_reopened_starts_behind_the_cut(folder):
     node.close()
 
 
+def test_log_cut_twice_at_once_keeps_the_further_one(folder):
+    """A nearer cut that is handed over behind a further one, before either is written, does not set the start back."""
+    node = Node(folder, sync_delay_ms=50)
+    for number in range(4):
+        node.put(b"%d" % number)
+    node.consensus.propose(1, b"keeps the log's thread busy")
+    node.consensus.advance()
+    for index in (4, 3, 5, 4):
+        node.log.cut(1, index)
+    node.until(lambda: node.log.state(1)[1] == 6)
+    node.log.cut(1, 4)
+    node.close()
+    log = Log(Bell(), str(folder))
+    assert (log.prev(1), log.state(1)[1:]) == ((5, 2), (6, 7))
+    log.close()
+
+
 def test_log_cut_to_the_end_keeps_the_last_term(folder):
     """A log that is cut completely still knows where it goes on."""
     node = Node(folder)
@@ -361,3 +378,24 @@ def test_log_slow_sync_holds_back_the_acknowledgement(folder):
     assert log.durable() == [(1, 1)]
     assert log.stats()["queued_bytes"] == 0
     log.close()
+
+
+def test_log_rewritten_and_cut_group_reopens_at_its_cut(folder):
+    """A cut holds although the old entries were moved to other files and the file with the cut was freed."""
+    options = {"file_bytes": 16 << 10, "purge_threshold_bytes": 64 << 10}
+    node = Node(folder, groups=(1, 2), **options)
+    kept = 0
+    for number in range(300):
+        node.consensus.cut(1, node.put(bytes(4000)))
+        if number % 5 == 0:
+            node.put(b"%d" % number, group=2)
+        if number % 40 == 39:
+            kept = node.committed[2][-1][0] - 3
+            node.consensus.cut(2, kept)
+    last = node.committed[2][-1][0]
+    node.close()
+    for _ in range(2):
+        log = Log(Bell(), str(folder), **options)
+        assert (log.prev(2), log.state(2)[1:]) == ((kept, 2), (kept + 1, last))
+        assert [index for index, _, _, _ in log.read(2, kept + 1, last + 1, 1 << 20)] == list(range(kept + 1, last + 1))
+        log.close()

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raft::eraftpb::Entry;
-use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
+use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 
 use super::error::{Error, Result};
 use super::files::Files;
@@ -78,8 +78,13 @@ pub fn open(folder: &Path, file_bytes: u64, purge_threshold_bytes: u64, files: F
 }
 
 /// All groups in the log. Refuses a group whose parts contradict each other.
+///
+/// raft-engine can bring back entries that were cut: it rewrites old entries into other files, and forgets the cut with
+/// the file it stood in. What stands under `KEY_PREV` is rewritten like an entry and does not get lost, so it decides;
+/// such a group is cut again here, before anything can be appended behind a hole.
 pub fn groups(engine: &LogEngine) -> Result<BTreeMap<u64, GroupState>> {
     let mut groups = BTreeMap::new();
+    let mut cuts = LogBatch::default();
     for group in engine.raft_groups() {
         let (Some([term, vote, commit]), Some([index, prev_term])) =
             (numbers(engine, group, KEY_HARD_STATE), numbers(engine, group, KEY_PREV))
@@ -87,15 +92,20 @@ pub fn groups(engine: &LogEngine) -> Result<BTreeMap<u64, GroupState>> {
             return Err(Error::Refused(format!("{}: group {group} has no first state", engine.path())));
         };
         let first = engine.first_index(group).unwrap_or(index + 1);
-        if first != index + 1 {
+        let last = engine.last_index(group).unwrap_or(index);
+        if first > index + 1 {
             return Err(Error::Refused(format!(
                 "{}: group {group} starts at {first} but was cut at {index}",
                 engine.path()
             )));
         }
-        let last = engine.last_index(group).unwrap_or(index);
-        groups.insert(group, GroupState { hard: (term, vote, commit), prev: (index, prev_term), last });
+        if first <= index {
+            cuts.add_command(group, Command::Compact { index: index + 1 });
+        }
+        let state = GroupState { hard: (term, vote, commit), prev: (index, prev_term), last: last.max(index) };
+        groups.insert(group, state);
     }
+    engine.write(&mut cuts, true)?;
     Ok(groups)
 }
 

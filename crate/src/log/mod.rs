@@ -57,10 +57,11 @@ impl Log {
         let engine = engine::open(&folder, file_bytes, purge_bytes, Files { failure: failure.clone() })?;
         // raft-engine has created files; they must be found after a power loss.
         sync_folder(&folder)?;
+        let groups = engine::groups(&engine)?;
         if let Some(reason) = failure.get() {
             return Err(Error::Io(reason));
         }
-        let shared = Arc::new(Shared::new(bell, failure, engine::groups(&engine)?));
+        let shared = Arc::new(Shared::new(bell, failure, groups));
         let (tasks, received) = mpsc::channel();
         let writer = Writer {
             shared: shared.clone(),

@@ -166,8 +166,11 @@ impl Writer {
     }
 
     fn write(&self, jobs: &[Job], bytes: u64) -> std::result::Result<(), String> {
-        let (mut batch, mut durable, mut cuts) = (LogBatch::with_capacity(jobs.len() * 4), vec![], vec![]);
-        for (position, job) in jobs.iter().enumerate() {
+        let mut batch = LogBatch::with_capacity(jobs.len() * 4);
+        let mut durable = vec![];
+        // One cut per group, the furthest: a nearer one behind it would set the start of the log back.
+        let mut cuts_wanted = BTreeMap::new();
+        for job in jobs {
             match job {
                 Job::Append { writes, .. } => {
                     for write in writes.iter() {
@@ -176,13 +179,18 @@ impl Writer {
                     }
                 }
                 Job::Cut { group, index } => {
-                    if let Some(prev) = self.cut(&mut batch, &jobs[..position], *group, *index)? {
-                        cuts.push((*group, prev));
-                    }
+                    let furthest = cuts_wanted.entry(*group).or_insert(*index);
+                    *furthest = (*index).max(*furthest);
                 }
                 Job::Create { group, hard, prev, .. } => {
                     engine::put_first_state(&mut batch, *group, *hard, *prev).map_err(|e| e.to_string())?;
                 }
+            }
+        }
+        let mut cuts = vec![];
+        for (group, index) in cuts_wanted {
+            if let Some(prev) = self.cut(&mut batch, jobs, group, index)? {
+                cuts.push((group, prev));
             }
         }
         let start = Instant::now();
@@ -226,18 +234,18 @@ impl Writer {
     }
 
     /// Cuts entries up to `index`; returns the (index, term) before the first one left, or None if it was cut already.
-    /// Entries of `earlier` jobs are not in the engine yet.
+    /// The entries of `jobs` are in the batch and not in the engine yet.
     fn cut(
         &self,
         batch: &mut LogBatch,
-        earlier: &[Job],
+        jobs: &[Job],
         group: u64,
         index: u64,
     ) -> std::result::Result<Option<(u64, u64)>, String> {
         if self.shared.groups.lock().get(&group).is_none_or(|state| index <= state.prev.0) {
             return Ok(None);
         }
-        let term = match queued_term(earlier, group, index) {
+        let term = match queued_term(jobs, group, index) {
             Some(term) => Some(term),
             None => self.engine.get_entry::<Entries>(group, index).map_err(|e| e.to_string())?.map(|e| e.term),
         };
