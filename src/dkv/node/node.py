@@ -69,7 +69,7 @@ class Node:
         at_once = self._unapplied or self.scans.has_room
         calls, closed, progress, requests = self.edge.poll(0 if at_once else wait_ms, CALLS_PER_TURN_MAX)
         now = self.clock.now()
-        turn = Turn(now.wall_ms)
+        turn = Turn(now.wall_ms, history_id=self.replica.history_id)
         for method, call_ids, messages in calls:
             self.services.accept(method, call_ids, messages, turn)
         if requests:
@@ -77,7 +77,7 @@ class Node:
         self.scans.forget(closed)
         self.scans.drained(progress, now)
         self._propose(turn, now)
-        self._advance(turn)
+        self._advance(turn, now)
         self._read(turn)
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
@@ -100,17 +100,22 @@ class Node:
             return Overloaded("the storage engine cannot keep up with writes")
         return self.upkeep.disk_full(now)
 
-    def _advance(self, turn: Turn) -> None:
+    def _advance(self, turn: Turn, now: Now) -> None:
         """Let consensus move and apply what it has committed."""
         for ready in self.consensus.advance():
             if ready.leadership is not None:
-                _, role, self._term = ready.leadership
-                self._is_leader = role == LEADER
-                if not self._is_leader:
-                    self.writes.leadership_lost(turn)
+                self._lead_or_follow(*ready.leadership, turn, now)
             self._unapplied += ready.committed
         if self._unapplied and not self.store.pressure().stopped:
             self._apply(turn)
+
+    def _lead_or_follow(self, _leader: int, role: int, term: int, turn: Turn, now: Now) -> None:
+        self._term, self._is_leader = term, role == LEADER
+        if self._is_leader:
+            self.replica.lead(now)
+        else:
+            self.replica.follow()
+            self.writes.leadership_lost(turn)
 
     def _apply(self, turn: Turn) -> None:
         entries, self._unapplied = self._unapplied, []
@@ -146,9 +151,8 @@ class Node:
             start = end
 
     def _view(self) -> View:
-        return View(
-            self.replica.log_time, self.replica.change_number, bytes(self.replica.history_id), self.is_readable
-        )
+        replica = self.replica
+        return View(replica.log_time, replica.change_number, replica.history_id, self.is_readable)
 
     def _emit(self, turn: Turn) -> None:
         if turn.replies or turn.items or turn.finished or turn.http:

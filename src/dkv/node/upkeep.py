@@ -53,7 +53,7 @@ class Upkeep:
             rows = scan.take(SWEEP_ROWS_MAX, 1 << 20)
         finally:
             scan.close()
-        command = sweep_command(rows)
+        command = sweep_command(self._replica, rows)
         return [] if command is None else [command]
 
     def note_applied(self, applied_bytes: int) -> None:
