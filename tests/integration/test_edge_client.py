@@ -13,6 +13,7 @@ from types import FrameType
 
 import grpc
 import pytest
+
 from dkv.edge import Bell, EdgeClient, EdgeServer
 
 METHODS = [("/t.T/Echo", False), ("/t.T/Hold", False)]

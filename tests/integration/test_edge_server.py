@@ -13,6 +13,7 @@ from types import FrameType
 
 import grpc
 import pytest
+
 from dkv.edge import Bell, EdgeServer
 
 ECHO, HOLD, MANY, FAIL, PUMP = range(5)
@@ -151,8 +152,8 @@ class Raw:
     def data(self, stream: int, payload: bytes, *, last: bool = True) -> None:
         self.frame(0, int(last), stream, payload)
 
-    def call(self, stream: int, path: str, message: bytes = b"", **extra: str) -> None:
-        self.headers(stream, path, **extra)
+    def call(self, stream: int, path: str, message: bytes = b"", grpc_timeout: str = "1H") -> None:
+        self.headers(stream, path, grpc_timeout=grpc_timeout)
         self.data(stream, b"\x00" + struct.pack(">I", len(message)) + message)
 
     def read(self) -> tuple[int, int, bytes]:

@@ -333,20 +333,28 @@ fn cost(message: &Bytes) -> usize {
 
 struct QueueSink(Arc<Queue>);
 
+impl Queue {
+    /// Gives the message back when there is no room.
+    fn try_put(&self, message: Bytes) -> Option<Bytes> {
+        let mut state = self.state.lock();
+        if state.bytes >= STREAM_BUFFER_BYTES {
+            return Some(message);
+        }
+        state.bytes += cost(&message);
+        state.messages.push_back(message);
+        if state.messages.len() == 1 {
+            self.arrived.notify_one();
+        }
+        None
+    }
+}
+
 impl Sink for QueueSink {
     async fn message(&mut self, message: Bytes) {
-        loop {
-            let mut state = self.0.state.lock();
-            if state.bytes < STREAM_BUFFER_BYTES {
-                state.bytes += cost(&message);
-                state.messages.push_back(message);
-                if state.messages.len() == 1 {
-                    self.0.arrived.notify_one();
-                }
-                return;
-            }
-            drop(state);
+        let mut left = self.0.try_put(message);
+        while let Some(message) = left {
             self.0.room.notified().await;
+            left = self.0.try_put(message);
         }
     }
 }
