@@ -1,0 +1,1 @@
+"""Long work as bounded slices, so that no turn waits for it."""

@@ -1,0 +1,258 @@
+"""One replica of one vBucket: from commands to an entry, from committed entries to a batch of rows.
+
+The straight line of a write passes here twice. `propose` fixes the log time and encodes; the log makes the entry
+durable on a quorum; `keys_read` says which rows the decision depends on; `apply` decides, given their values, and hands
+back one batch: rows, sessions, outcomes and the metadata row, to be written together (INVARIANT 4). It does no I/O.
+
+What must hold: an entry is applied once, in order, on every replica with the same effect. So entries at or below the
+applied index are skipped (the log is replayed after a crash), a gap is InvariantBroken, and what could fail - decoding,
+damaged rows - is checked before the first change: `apply` either returns, or leaves the replica as it was.
+
+The caller writes every batch that `apply` returns before it reads rows again, or stops: in between the memory here is
+ahead of the engine.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from dkv.model.commands import Command, Outcome
+from dkv.model.errors import Corrupt, InvariantBroken
+from dkv.ports.clock import Now
+from dkv.ports.consensus import Conf, EntryTuple
+from dkv.ports.store import RowBatch
+from dkv.vbucket import rows
+from dkv.vbucket.apply import Applying, keys_read
+from dkv.vbucket.entry import decode_entry, encode_entry
+from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
+from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
+from dkv.vbucket.outcomes import encode_outcomes, outcomes_key
+from dkv.vbucket.rows import Range
+from dkv.vbucket.sessions import Sessions
+
+NO_CONFS: Mapping[int, Conf] = {}
+
+
+class Ranges(NamedTuple):
+    """Where the rows of a replica lie; each is [start, end)."""
+
+    data: Range
+    expiries: Range
+    outcomes: Range
+    sessions: Range
+
+
+class Proposal(NamedTuple):
+    """An entry to hand to consensus."""
+
+    data: bytes
+    log_time: int
+    commands: Sequence[Command]
+
+
+class EntryResult(NamedTuple):
+    """What became of one entry."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no one wants of a result
+    term: int
+    log_time: int
+    """As of this entry, for tokens (INVARIANT 11)."""
+    outcomes: list[Outcome]
+    """By command; empty for the first entry of a leader and for changes of membership."""
+
+
+class Applied(NamedTuple):
+    """What `apply` decided. `results` lacks the entries that had been applied before."""
+
+    batch: RowBatch
+    results: list[EntryResult]
+
+
+class Replica:
+    """State and decisions of one replica. Owned by the node's thread."""
+
+    def __init__(self, metadata: Metadata, sessions: Sessions, earliest_expiry: int | None, jump_ms_max: int) -> None:
+        m = metadata
+        self.vbucket, self.replica, self.space = m.vbucket, m.replica, m.space
+        self.history_id, self.members = m.history_id, m.members
+        self.applied_index, self.applied_term = m.applied_index, m.applied_term
+        self.change_number, self.earliest_change = m.change_number, m.earliest_change
+        self.log_time = m.log_time
+        """Of the last entry applied: decides what readers see."""
+        self.earliest_expiry = earliest_expiry
+        """No row of the expiry index is below it; None: the index is empty."""
+        self.clock = LogClock(m.log_time, jump_ms_max)
+        self.sessions = sessions
+        self._data = rows.prefix(m.space)
+        self._noted: dict[int, tuple[int, int, Sequence[Command]]] = {}
+
+    @staticmethod
+    def first_rows(
+        vbucket: int, replica: int, history_id: bytes, conf: Conf, log_time: int, space: int | None = None
+    ) -> RowBatch:
+        """The batch that forms a vBucket: an empty block and a metadata row at index 1, term 1. Sync it."""
+        block = rows.formed_space(vbucket) if space is None else space
+        first = Metadata(vbucket, replica, block, 1, 1, 0, 1, log_time, history_id, conf)
+        key = rows.metadata_key(vbucket)
+        return RowBatch([(key, encode_metadata(first))], [rows.block_range(block)])
+
+    @staticmethod
+    def metadata_key(vbucket: int) -> bytes:
+        """The row to read first."""
+        return rows.metadata_key(vbucket)
+
+    @staticmethod
+    def ranges(metadata_row: bytes) -> Ranges:
+        """Where the other rows lie: `open` wants all of `sessions` and the first of `expiries`. Raises Corrupt."""
+        space = decode_metadata(metadata_row).space
+        return Ranges(
+            rows.data_range(space), rows.expiry_range(space), rows.outcomes_range(space), rows.session_range(space)
+        )
+
+    @classmethod
+    def open(
+        cls,
+        vbucket: int,
+        metadata_row: bytes,
+        session_rows: Iterable[tuple[bytes, bytes]],
+        first_expiries: Sequence[tuple[bytes, bytes]],
+        jump_ms_max: int = JUMP_MS_MAX,
+    ) -> Self:
+        """A replica as its rows say, see `ranges`; of the expiry index the first row will do. Raises Corrupt."""
+        metadata = decode_metadata(metadata_row)
+        if metadata.vbucket != vbucket:
+            raise Corrupt(f"metadata of vBucket {metadata.vbucket} where that of {vbucket} belongs")
+        sessions = Sessions(metadata.space)
+        sessions.load(session_rows)
+        earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
+        return cls(metadata, sessions, earliest, jump_ms_max)
+
+    def metadata(self) -> Metadata:
+        """The state as the metadata row has it."""
+        return Metadata(
+            self.vbucket,
+            self.replica,
+            self.space,
+            self.applied_index,
+            self.applied_term,
+            self.change_number,
+            self.earliest_change,
+            self.log_time,
+            self.history_id,
+            self.members,
+        )
+
+    def row_key(self, key: bytes) -> bytes:
+        return self._data + key
+
+    def row_keys(self, keys: Iterable[bytes]) -> list[bytes]:
+        data = self._data
+        return [data + key for key in keys]
+
+    def data_range(self, start: bytes = b"", end: bytes = b"") -> Range:
+        """The rows of the user keys in [start, end); an empty end means to the last key."""
+        return self._data + start, self._data + end if end else rows.data_range(self.space)[1]
+
+    def expired_range(self) -> Range:
+        """The expiry index, what is due first. All of it, so that a scan also shows where the rest begins."""
+        return rows.expiry_range(self.space)
+
+    def lead(self, now: Now) -> None:
+        """This replica leads from now on: a new run of its clock; see `clock.frozen` afterwards."""
+        self._noted.clear()
+        self.clock.begin(now)
+
+    def follow(self) -> None:
+        """This replica does not lead any more: what it proposed may never commit."""
+        self._noted.clear()
+        self.clock.end()
+
+    def propose(self, commands: Sequence[Command], now: Now) -> Proposal:
+        """An entry at the next log time. The commands are kept, not copied: the caller does not change them."""
+        log_time = self.clock.next(now)
+        return Proposal(encode_entry(log_time, commands), log_time, commands)
+
+    def note_proposed(self, index: int, term: int, proposal: Proposal) -> None:
+        """Consensus took the proposal at this place: `apply` need not decode it again."""
+        self._noted[index] = (term, proposal.log_time, proposal.commands)
+
+    def keys_read(self, entries: Sequence[EntryTuple]) -> list[bytes]:
+        """The row keys whose rows `apply` of the same entries wants, in its order. Raises Corrupt."""
+        keys: list[bytes] = []
+        for index, term, kind, data in entries:
+            if index > self.applied_index and not kind and data:
+                keys += keys_read(self._commands(index, term, data)[1])
+        return self.row_keys(keys)
+
+    def apply(
+        self, entries: Sequence[EntryTuple], values: Sequence[bytes | None], confs: Mapping[int, Conf] = NO_CONFS
+    ) -> Applied:
+        """Decides committed entries. `values` are the rows of `keys_read(entries)`; `confs` the members by log index of
+        the entries that change them (kind 1 and 2). Raises Corrupt or InvariantBroken, and then has changed nothing."""
+        for row in values:
+            if row is not None:
+                rows.decode_row(row)
+        todo = self._todo(entries, len(values), confs)
+        work = Applying(self.space, self.sessions, self.change_number, self.log_time, self.earliest_expiry)
+        read = iter(values)
+        results: list[EntryResult] = []
+        for index, term, log_time, commands in todo:
+            first = work.change_number + 1
+            outcomes, without_effect = work.entry(log_time, commands, read)
+            if work.change_number >= first:
+                row = encode_outcomes(first, work.log_time, without_effect)
+                work.rows[outcomes_key(self.space, index)] = row
+            results.append(EntryResult(index, term, work.log_time, outcomes))
+            if index in confs:
+                self.members = confs[index]
+            self._noted.pop(index, None)
+        if results:
+            self._advance(results[-1], work)
+        return Applied(RowBatch(list(work.rows.items()), work.ranges), results)
+
+    def _todo(
+        self, entries: Sequence[EntryTuple], value_count: int, confs: Mapping[int, Conf]
+    ) -> list[tuple[int, int, int, Sequence[Command]]]:
+        """(index, term, log time, commands) of what is not applied yet, decoded; every check that can fail."""
+        todo: list[tuple[int, int, int, Sequence[Command]]] = []
+        expected, wanted = self.applied_index + 1, 0
+        for index, term, kind, data in entries:
+            if index < expected:
+                continue
+            if index != expected:
+                raise InvariantBroken(f"vBucket {self.vbucket}: entry {index} committed where {expected} is next")
+            if kind and index not in confs:
+                raise InvariantBroken(f"vBucket {self.vbucket}: entry {index} changes the members, to what is not said")
+            expected += 1
+            log_time, commands = self._commands(index, term, data) if data and not kind else (0, ())
+            wanted += len(keys_read(commands))
+            todo.append((index, term, log_time, commands))
+        if wanted != value_count:
+            raise InvariantBroken(f"vBucket {self.vbucket}: {value_count} values for {wanted} keys read")
+        return todo
+
+    def _commands(self, index: int, term: int, data: bytes) -> tuple[int, Sequence[Command]]:
+        """An entry decoded, at most once. Index and term name one entry for ever (Raft, log matching)."""
+        noted = self._noted.get(index)
+        if noted is None or noted[0] != term:
+            noted = self._noted[index] = (term, *decode_entry(data))
+        return noted[1], noted[2]
+
+    def _advance(self, last: EntryResult, work: Applying) -> None:
+        self.applied_index, self.applied_term = last.index, last.term
+        self.change_number, self.log_time = work.change_number, work.log_time
+        self.earliest_expiry = work.earliest_expiry
+        self.clock.observe(work.log_time)
+        work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
+
+    def tick_due(self, now: Now) -> bool:
+        """Whether to propose a Tick: a record is due that readers still see. Ask at most 20 times a second."""
+        earliest = self.earliest_expiry
+        return earliest is not None and self.log_time < earliest <= self.clock.peek(now)
+
+    def sweep_due(self) -> bool:
+        """Whether the expiry index may hold rows that are due: see `jobs.sweep`."""
+        return self.earliest_expiry is not None and self.earliest_expiry <= self.log_time
+
+    def note_earliest(self, expires_at: int | None) -> None:
+        """The expiry index begins here, or is empty (None): read from a view in which everything applied shows."""
+        self.earliest_expiry = expires_at
