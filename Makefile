@@ -80,6 +80,7 @@ lint: build types
 
 types: build
 	@$(BIN)/mypy
+	@MYPYPATH=src:benchmarks $(BIN)/mypy benchmarks/run.py
 	@$(BIN)/python -m mypy.stubtest dkv._native --mypy-config-file pyproject.toml
 
 fmt: .build/venv
