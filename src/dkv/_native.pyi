@@ -102,7 +102,8 @@ class EdgeClient:
     def call(
         self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...
     ) -> tuple[int, str, bytes, bytes]:
-        """Returns (gRPC code, status message, status details, reply message). Never raises for a remote failure."""
+        """Returns (gRPC code, status message, status details, reply message). Never raises for a remote failure.
+        A negative `timeout_ms` is no deadline, here and in `stream`."""
 
     def stream(
         self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...
