@@ -74,7 +74,9 @@ class Node:
             self.services.accept(method, call_ids, messages, turn)
         if requests:
             self.services.accept_http(requests, turn)
-        self.scans.forget(closed)
+        if closed:
+            self.scans.forget(closed)
+            self.services.forget(closed)
         self.scans.drained(progress, now)
         self._propose(turn, now)
         self._advance(turn, now)
@@ -82,6 +84,7 @@ class Node:
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
         self.upkeep.after_turn(now)
+        self.services.beat(turn, now.monotonic_ms, self.is_readable)
         self._emit(turn)
 
     def _propose(self, turn: Turn, now: Now) -> None:
