@@ -5,8 +5,9 @@ before any remaining one returned; a pair (set of operations done, value) that f
 independent (linearizability is local), so each is searched alone.
 
 An operation of unknown outcome never returned: it may come at any later point, or not at all, and the search is over
-when all others are placed. An unknown put of a value that nobody saw, on a key without failed compares, could explain
-nothing that its absence does not; it is left out, which keeps the search small in runs with many crashes.
+when all others are placed. An unknown put of a value that nobody saw and that never expires, on a key without failed
+compares, could explain nothing that its absence does not; it is left out, which keeps the search small in runs with
+many crashes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,7 @@ def check(operations: Sequence[Operation], initial: Value = None, states_max: in
 def _relevant(operations: Sequence[Operation]) -> list[Operation]:
     if any(o.kind is Kind.CAS and not o.took_effect for o in operations):
         return list(operations)
-    seen: set[Value] = {o.value for o in operations if o.kind is Kind.GET}
+    seen: set[Value] = {o.value for o in operations if o.kind in (Kind.GET, Kind.EXPIRE)}
     seen |= {o.expected for o in operations if o.kind is Kind.CAS}
     return [o for o in operations if o.kind is not Kind.PUT or o.returned is not None or o.value in seen]
 

@@ -161,6 +161,11 @@ class SimulatedLog:
             return "failed"
         return "synced"
 
+    @property
+    def has_failed(self) -> bool:
+        """A write or sync has failed; the node learns it from `durable`."""
+        return self._failure is not None
+
     def groups(self) -> list[int]:
         return sorted(self._view)
 

@@ -47,6 +47,12 @@ LINEARIZABLE = {
         put(b"b", 3, None),
         cas(b"a", b"c", False, 4, 5),
     ],
+    "unseen unknown put explains absence by its expiry": [
+        put(b"a", 1, 2),
+        put(b"b", 3, None),
+        expire(b"b", 4),
+        get(None, 5, 6),
+    ],
     "one of two overlapping compares wins": [
         cas(b"", b"a", True, 1, 4),
         cas(b"", b"b", False, 2, 3),

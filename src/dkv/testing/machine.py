@@ -1,0 +1,108 @@
+"""One simulated machine: disks that outlive the process, and one life of the real node after the other on them.
+
+A life is put together like the server's (`dkv.server.parts`): log opened and synced, Raft, engine, `open_vbucket`,
+services, edge, node. Only the parts differ. A life ends by a crash of the process, a loss of power, or because the node
+itself ends with `StorageFailed`, which is a crash that it chose.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from dkv.edge import Raft
+from dkv.edge.consensus import NativeConsensus
+from dkv.model.limits import Limits
+from dkv.node.node import Node
+from dkv.node.opening import open_vbucket
+from dkv.services.registry import Services
+from dkv.storage.memory import NO_PRESSURE, MemoryStore
+from dkv.testing.clock import SimClock
+from dkv.testing.edge import SimulatedEdge
+from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.random import SeededRandom, stream
+
+VBUCKET = 1
+FREE_BYTES_MIN = 1 << 20
+FREE_BYTES = 1 << 40
+
+
+@dataclass(slots=True)
+class Life:
+    """One process."""
+
+    log: SimulatedLog
+    edge: SimulatedEdge
+    node: Node
+    methods: dict[str, int]
+    """Method number by path."""
+
+
+class Machine:
+    """Owns the disks and the clock; `life` is None while no process runs."""
+
+    def __init__(self, seed: int, limits: Limits) -> None:
+        self._seed, self._limits = seed, limits
+        self._rng = stream(seed, "machine")
+        self.clock = SimClock()
+        self.log_disk = LogDisk()
+        self.store = MemoryStore()
+        self.life: Life | None = None
+        self.lives = 0
+        self._replica_id = self._rng.getrandbits(62) + 1
+
+    def start(self) -> Life:
+        """Open what the disks hold and stand for election. StorageFailed or OSError when a fault hits the opening."""
+        self.lives += 1
+        log = SimulatedLog(self.log_disk)
+        raft = Raft(seed=self._rng.getrandbits(60))
+        consensus = NativeConsensus(raft, cast(Any, log))
+        random = SeededRandom(self._seed, f"node {self.lives}")
+        replica = open_vbucket(VBUCKET, self._replica_id, self.store, consensus, self.clock, random)
+        services = Services(self._limits)
+        edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
+        node = Node(
+            edge=edge,
+            consensus=consensus,
+            store=self.store,
+            clock=self.clock,
+            replica=replica,
+            services=services,
+            limits=self._limits,
+            free_bytes_min=FREE_BYTES_MIN,
+        )
+        consensus.campaign(VBUCKET)
+        methods = {path: number for number, (path, _) in enumerate(services.methods)}
+        self.life = Life(log, edge, node, methods)
+        return self.life
+
+    def crash_process(self) -> None:
+        """kill -9: both disks keep what was written."""
+        self.life = None
+        self.log_disk.crash_process(self._rng)
+        self.store.crash_process()
+        self.make_room()
+
+    def power_loss(self) -> None:
+        """Both disks keep what was synced, and each some prefix of the rest."""
+        self.life = None
+        self.log_disk.power_loss(self._rng)
+        self.store.power_loss(self._rng.randint(0, self.store.unsynced_batches))
+        self.clock.reboot()
+        self.make_room()
+
+    def step_disks(self) -> str:
+        """One step of one disk."""
+        if self.life is not None and self._rng.random() < 0.8:
+            return f"log {self.life.log.step_disk()}"
+        self.store.complete_sync()
+        return "engine sync"
+
+    def heal(self) -> None:
+        """No fault is pending any more."""
+        self.log_disk.sync_fails = False
+        self.store.fail_next_write = self.store.fail_next_sync = None
+        self.store.pressure_now = NO_PRESSURE
+        self.make_room()
+
+    def make_room(self) -> None:
+        """The disks have space again."""
+        self.log_disk.free_bytes = self.store.free_bytes_now = FREE_BYTES

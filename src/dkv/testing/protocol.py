@@ -1,0 +1,150 @@
+"""The clients' own spelling of the wire: a second, independent reading of the table in COMPATIBILITY 1.2 and 1.7.
+
+On purpose not `dkv.wire`: a mistake there would otherwise be made on both sides and cancel out. Only what simulated
+clients need; proto3 has two wire types in these messages, varint (0) and length-delimited (2).
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from dkv.model.commands import Session
+from dkv.testing.edge import Reply
+from dkv.testing.history import Call, Entry, History, Kind
+
+MS = 1000
+
+
+class Method(StrEnum):
+    """Paths of the calls that simulated clients make."""
+
+    PUT = "/dkv.serverpb.DKV/Put"
+    DELETE = "/dkv.serverpb.DKV/Delete"
+    CAS = "/dkv.serverpb.DKV/CompareAndSet"
+    MULTI_PUT = "/dkv.serverpb.DKV/MultiPut"
+    GET = "/dkv.serverpb.DKV/Get"
+    MULTI_GET = "/dkv.serverpb.DKV/MultiGet"
+    ITERATE = "/dkv.serverpb.DKV/Iterate"
+
+
+Fields = dict[int, list[int | bytes]]
+
+
+def varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """One field; nothing for a zero or empty value, as proto3 has it."""
+    if not value:
+        return b""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def parse(message: bytes) -> Fields:
+    """All fields of a message, by number. ValueError for other wire types or a message cut short."""
+    found: Fields = {}
+    position = 0
+    while position < len(message):
+        tag, position = _read_varint(message, position)
+        size, position = _read_varint(message, position)
+        value: int | bytes = size
+        if tag & 7 == 2:
+            value, position = message[position : position + size], position + size
+        elif tag & 7 != 0:
+            raise ValueError(f"unexpected wire type {tag & 7}")
+        if position > len(message):
+            raise ValueError("the message is cut short")
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def _read_varint(message: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < len(message):
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+    raise ValueError("the message is cut short")
+
+
+def request(method: Method, entries: tuple[Entry, ...], session: Session | None, consistency: int) -> bytes:
+    """The message of a call."""
+    first = entries[0]
+    match method:
+        case Method.PUT:
+            return _put(first) + _session(session)
+        case Method.MULTI_PUT:
+            return b"".join(field(1, _put(entry)) for entry in entries) + _session(session)
+        case Method.DELETE:
+            return field(1, first.key) + _session(session)
+        case Method.CAS:
+            message = field(1, first.key) + field(2, first.expected) + field(3, first.value)
+            return message + field(4, first.expires_at // MS) + _session(session)
+        case Method.GET:
+            return field(1, first.key) + field(2, consistency)
+        case Method.MULTI_GET:
+            return b"".join(field(1, entry.key) for entry in entries) + field(2, consistency)
+        case Method.ITERATE:
+            return field(1, common_prefix(entries))
+
+
+def record(history: History, call: Call, method: Method, reply: Reply) -> None:
+    """Ends `call` with what a reply of code OK says."""
+    if call.kind is Kind.GET:
+        history.ok(call, seen=tuple(_seen(call, method, reply)))
+        return
+    fields = parse(reply.message)
+    took_effect = method is not Method.CAS or bool(_one(fields, 2))
+    number = _one(fields, 100)
+    assert isinstance(number, int)
+    history.ok(call, took_effect=took_effect, change_number=number)
+
+
+def common_prefix(entries: tuple[Entry, ...]) -> bytes:
+    """Keys of a group are `group/member`."""
+    return entries[0].key.split(b"/")[0] + b"/"
+
+
+def _put(entry: Entry) -> bytes:
+    return field(1, entry.key) + field(2, entry.value) + field(3, entry.expires_at // MS)
+
+
+def _session(session: Session | None) -> bytes:
+    if session is None:
+        return b""
+    return field(110, session.session) + field(111, session.sequence) + field(112, session.lowest_outstanding)
+
+
+def _one(fields: Fields, number: int) -> int | bytes:
+    return fields.get(number, [0])[-1]
+
+
+def _seen(call: Call, method: Method, reply: Reply) -> Iterator[bytes | None]:
+    if method is Method.GET:
+        fields = parse(reply.message)
+        yield _bytes(fields, 2) if _one(fields, 100) else None
+        return
+    if method is Method.MULTI_GET:
+        pairs = [parse(pair) for pair in parse(reply.message).get(2, []) if isinstance(pair, bytes)]
+        found = {_bytes(pair, 1): _bytes(pair, 2) for pair in pairs}
+    else:
+        found = {_bytes(pair, 2): _bytes(pair, 3) for pair in map(parse, reply.items)}
+    for entry in call.entries:
+        yield found.pop(entry.key, None)
+    if found:
+        raise ValueError(f"keys that were not asked for: {sorted(found)}")
+
+
+def _bytes(fields: Fields, number: int) -> bytes:
+    value = fields.get(number, [b""])[-1]
+    assert isinstance(value, bytes)
+    return value
