@@ -1,0 +1,43 @@
+"""A simulation that finds nothing proves nothing: known bugs, applied to a copy of the sources, have to be found.
+
+The bugs are patches; nothing in `src/` can switch one on. A patch that no longer applies fails here: write it anew.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("dkv._native", reason="the native module is not built")
+
+ROOT = Path(__file__).parents[2]
+BUGS = sorted((Path(__file__).parent / "bugs").glob("*.patch"))
+SEEDS_MAX = 40
+"""Each bug was found by the first or second seed when it was written."""
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.stem)
+def test_simulation_finds_the_bug(bug: Path, tmp_path: Path) -> None:
+    """With this bug some seed fails, with a complaint about a promise, and says how to replay it."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["git", "apply", "-p1", str(bug)], cwd=tmp_path, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-m", "dkv.testing.sim", "--seeds", str(SEEDS_MAX)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^seed \d+: ", done.stderr, re.MULTILINE), done.stderr
+    assert re.search(r"^replay: python -m dkv\.testing\.sim --seeds 1 --first \d+", done.stderr, re.MULTILINE)
+
+
+def test_simulation_has_bugs_to_find() -> None:
+    """The folder of bugs is not empty."""
+    assert len(BUGS) >= 3
