@@ -81,7 +81,7 @@ lint: build types
 types: build
 	@$(BIN)/mypy
 	@MYPYPATH=src:benchmarks $(BIN)/mypy benchmarks/run.py
-	@$(BIN)/python -m mypy.stubtest dkv._native --mypy-config-file pyproject.toml
+	@$(BIN)/python -m mypy.stubtest dkv._native --concise --mypy-config-file pyproject.toml --allowlist tools/stubtest.allow
 
 fmt: .build/venv
 	@$(BIN)/ruff check --fix --quiet $(CHECKED)
