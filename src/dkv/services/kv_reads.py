@@ -27,6 +27,12 @@ class Terms(NamedTuple):
     change_number_min: int
 
 
+PLAIN = Terms(wire.ReadConsistency.SEQUENTIAL, 0)
+LINEARIZABLE = Terms(wire.ReadConsistency.LINEARIZABLE, 0)
+LINEARIZABLE_FIELD = b"\x10\x01"
+"""How GetRequest asks for it, behind the key."""
+
+
 class KvReads:
     """Stateless but for its limits. Never raises for what a caller sent."""
 
@@ -35,7 +41,7 @@ class KvReads:
         self._plain_allowed = limits.key_bytes_max >= PLAIN_KEY_BYTES_MAX
 
     def get(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
-        """GetRequest. Calls with nothing but a key share one read; the others one each."""
+        """GetRequest. Calls with the same terms share one read; those with nothing but a key are the fast path."""
         found = list(map(plain_get_key, messages)) if self._plain_allowed else [None] * len(messages)
         keys = [key for key in found if key is not None]
         if len(keys) < len(found):
@@ -46,6 +52,11 @@ class KvReads:
             turn.reads.append(PointRead(keys, partial(answer_gets, call_ids)))
 
     def _get_others(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        if self._plain_allowed and all(message.endswith(LINEARIZABLE_FIELD) for message in messages):
+            keys = [key for message in messages if (key := plain_get_key(message[:-2])) is not None]
+            if len(keys) == len(messages):
+                turn.reads.append(PointRead(keys, partial(answer_gets, call_ids, terms=LINEARIZABLE)))
+                return
         ids, requests = parse_each(self._parse_get, call_ids, messages, turn)
         groups: dict[Terms, tuple[list[int], list[bytes]]] = {}
         for call_id, (key, terms) in zip(ids, requests, strict=True):
@@ -139,9 +150,6 @@ def refusal(terms: Terms, view: View) -> DkvError | None:
         text = f"change {terms.change_number_min} is not applied here yet, the latest is {view.change_number}"
         return StaleRead(text, lag)
     return None
-
-
-PLAIN = Terms(wire.ReadConsistency.SEQUENTIAL, 0)
 
 
 def answer_gets(

@@ -1,11 +1,16 @@
 """All services of a node behind two functions: calls by method number, and HTTP requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
 from dkv.services.calls import Accept
+from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
+from dkv.services.health import HealthService
 from dkv.services.kv import KvService
+from dkv.services.metrics import Metrics, Stats
+from dkv.services.ops import OpsService
+from dkv.services.reflection import ReflectionService
 from dkv.services.turn import Turn
 from dkv.wire.methods import METHODS
 
@@ -13,11 +18,21 @@ from dkv.wire.methods import METHODS
 class Services:
     """What a node serves. One thread calls it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, identity: NodeIdentity | None = None) -> None:
         self.methods: list[tuple[str, bool]] = list(METHODS)
         """(path, whether the reply is a stream), by method number: what an edge server is made with."""
         self.kv = KvService(limits)
-        self._accepts: dict[int, Accept] = {**self.kv.accepts}
+        self.health = HealthService()
+        self.discovery_node = DiscoveryNodeService(identity or NodeIdentity())
+        self.metrics = Metrics()
+        self.ops = OpsService(self.health, self.metrics)
+        self._accepts: dict[int, Accept] = {
+            **self.kv.accepts,
+            **self.health.accepts,
+            **ReflectionService().accepts,
+            **self.discovery_node.accepts,
+        }
+        self.discovery_node.beat(self.health.is_serving)
 
     def accept(self, method: int, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """Fills the turn's columns with what the calls of one method ask for. Never raises for what was sent."""
@@ -25,3 +40,24 @@ class Services:
 
     def accept_http(self, requests: Sequence[HttpRequest], turn: Turn) -> None:
         """Answers HTTP requests in the same turn."""
+        self.ops.accept_http(requests, turn)
+
+    def forget(self, closed: Iterable[int]) -> None:
+        """Callers of open streams have gone."""
+        self.health.forget(closed)
+
+    def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool) -> None:
+        """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered."""
+        self.health.beat(turn, monotonic_ms, is_serving)
+        self.discovery_node.beat(self.health.is_serving)
+
+    def shutting_down(self) -> None:
+        """From now on the node says that it does not serve; watches end with the next beat."""
+        self.health.shutting_down()
+
+    def measure(self, *, edge: Stats | None = None, store: Stats | None = None, consensus: Stats | None = None) -> None:
+        """Where /metrics reads; each is a `stats` function of a port."""
+        sources = self.metrics.sources
+        sources.edge = edge or sources.edge
+        sources.store = store or sources.store
+        sources.consensus = consensus or sources.consensus

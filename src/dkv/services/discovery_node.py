@@ -1,0 +1,60 @@
+"""dkv.serverpb.DKVDiscoveryNode: every node says what it is for its vBucket."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dkv.services.calls import Accept
+from dkv.services.turn import Turn
+from dkv.wire import messages as wire
+from dkv.wire import methods
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """What does not change while a node runs."""
+
+    dc_id: str = "default"
+    node_address: str = ""
+    """host:port at which clients reach its gRPC."""
+    database: str = "default"
+    vbucket: str = "default"
+    http_address: str = ""
+    """host:port at which its HTTP is reached."""
+    cluster_url: str = ""
+    """Raft URLs of its cluster, comma-separated; empty without Raft."""
+
+
+class DiscoveryNodeService:
+    """Owns the node's RegionInfo: the leader of its vBucket while it serves, as a node alone is, else inactive."""
+
+    def __init__(self, identity: NodeIdentity) -> None:
+        self._identity = identity
+        self.accepts: dict[int, Accept] = {methods.GET_STATUS: self.get_status}
+        """By method number."""
+        self.status = wire.RegionStatus.INACTIVE
+        self.master_address = ""
+        """The master a slave follows, host:port."""
+
+    def beat(self, is_serving: bool) -> None:
+        """Once a turn."""
+        self.status = wire.RegionStatus.LEADER if is_serving else wire.RegionStatus.INACTIVE
+
+    def region(self) -> wire.RegionInfo:
+        """What GetStatus answers and a heartbeat carries."""
+        known = self._identity
+        return wire.RegionInfo(
+            dcID=known.dc_id,
+            nodeAddress=known.node_address,
+            database=known.database,
+            vBucket=known.vbucket,
+            status=self.status,
+            masterHost=self.master_address or None,
+            nexusClusterUrl=known.cluster_url or None,
+            httpAddress=known.http_address,
+        )
+
+    def get_status(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """GetStatus takes nothing, so what was sent is not looked at."""
+        reply = self.region().SerializeToString()
+        turn.reply_ids += call_ids
+        turn.replies += [reply] * len(call_ids)
