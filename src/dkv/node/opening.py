@@ -14,7 +14,9 @@ from dkv.vbucket.replica import Replica
 FIRST_INDEX = 1
 
 
-def open_vbucket(vbucket: int, replica_id: int, store: Store, consensus: Consensus, clock: Clock, random: Random) -> Replica:
+def open_vbucket(
+    vbucket: int, replica_id: int, store: Store, consensus: Consensus, clock: Clock, random: Random
+) -> Replica:
     """Load or create the replica and its Raft group; entries behind its applied index come out of `advance`."""
     row = store.get_many([Replica.metadata_key(vbucket)])[0]
     if row is None:

@@ -22,6 +22,8 @@ SYNC_INTERVAL_MS = 1_000
 SYNC_BYTES = 32 << 20
 """Applied bytes after which the engine is synced without waiting for the interval: bounds the replay at start."""
 DISK_CHECK_INTERVAL_MS = 200
+LOG_TIME_LAG_MS_MAX = 600_000
+"""An idle log still notes the time this often, so that a restart does not take an idle day for a clock that jumped."""
 
 
 class Upkeep:
@@ -37,15 +39,19 @@ class Upkeep:
         self._is_disk_full = False
 
     def commands_due(self, now: Now) -> list[Command]:
-        """A tick when an expiry is due and not yet visible; a sweep of what has expired."""
+        """A tick when an expiry is due and not yet visible or the log is idle for long; a sweep of what has expired."""
         due: list[Command] = []
-        if now.monotonic_ms - self._ticked_ms >= CLOCK_TICK_INTERVAL_MS and self._replica.tick_due(now):
+        if now.monotonic_ms - self._ticked_ms >= CLOCK_TICK_INTERVAL_MS and self._is_tick_due(now):
             self._ticked_ms = now.monotonic_ms
             due.append(Tick())
         if now.monotonic_ms - self._swept_ms >= SWEEP_INTERVAL_MS and self._replica.sweep_due():
             self._swept_ms = now.monotonic_ms
             due += self._sweep()
         return due
+
+    def _is_tick_due(self, now: Now) -> bool:
+        replica = self._replica
+        return replica.tick_due(now) or replica.clock.peek(now) - replica.log_time >= LOG_TIME_LAG_MS_MAX
 
     def _sweep(self) -> list[Command]:
         scan = self._store.scan(*self._replica.expired_range())

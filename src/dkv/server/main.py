@@ -57,6 +57,7 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
     parts = assemble(settings)
     try:
         parts.node.recover()
+        _check_clock(parts, settings, logger)
         _listen(parts.edge, settings, logger)
         _announce(parts, settings, time.monotonic() - started)
         _turn_until_signal(parts, signals, logger)
@@ -69,6 +70,21 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
     finally:
         parts.edge.close()
         parts.folder.close()
+
+
+def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> None:
+    """A clock far ahead of the last write may be wrong, and would expire keys for good (INVARIANTS 7)."""
+    clock, now = parts.node.replica.clock, parts.node.clock.now()
+    if not clock.frozen:
+        return
+    if settings.confirm_clock:
+        clock.confirm(now)
+        return
+    logger.warning(
+        "the clock is %d s ahead of the last write: no key expires until you confirm it. Check the time, then start "
+        "with --confirm-clock",
+        clock.behind_ms(now) // 1000,
+    )
 
 
 def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) -> None:
@@ -102,5 +118,3 @@ def _announce(parts: Parts, settings: Settings, seconds: float) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-

@@ -9,6 +9,7 @@ from dkv.model.errors import Corrupt, StorageFailed
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.server.clock import SystemClock, SystemRandom
+from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.settings import Settings, read_ini
 from dkv.storage.folder import Folder
@@ -52,13 +53,14 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         on_synced=bell.ring,
     )
     replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
-    services = Services(limits)
+    services = Services(limits, _identity(settings))
     edge = EdgeServer(
         bell,
         services.methods,
         request_bytes_max=limits.request_bytes_max + (64 << 10),
         inbox_bytes_max=settings.inbox_bytes_max,
     )
+    services.measure(edge=edge.stats, store=store.stats, consensus=consensus.stats)
     node = Node(
         edge=edge,
         consensus=consensus,
@@ -70,6 +72,16 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         free_bytes_min=settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES,
     )
     return Parts(folder, edge, services, node)
+
+
+def _identity(settings: Settings) -> NodeIdentity:
+    return NodeIdentity(
+        dc_id=settings.dc_id or "default",
+        node_address=settings.listen_addr,
+        database=settings.database or "default",
+        vbucket=settings.vbucket or "default",
+        http_address=settings.http_listen_addr,
+    )
 
 
 def _open_log(bell: Bell, folder: Folder, settings: Settings) -> Log:

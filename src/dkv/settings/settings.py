@@ -26,6 +26,8 @@ class Settings:
     min_free_disk_bytes: int
     """0: two memtables and one log file."""
     log_sync_delay_ms: int
+    confirm_clock: bool
+    """The operator vouches for the clock: keys may expire although it jumped while the server was down."""
 
     value_bytes_max: int
     request_bytes_max: int

@@ -95,6 +95,13 @@ _NOW = (
         "MS",
         field_name="log_sync_delay_ms",
     ),
+    Option(
+        "confirm-clock",
+        v.switch,
+        False,
+        "believe the system clock although it is more than an hour ahead of the last write",
+        _STORE,
+    ),
     Option("value-bytes-max", v.positive_size, 4 << 20, "largest value", _LIMIT, (), "BYTES"),
     Option("request-bytes-max", v.positive_size, 4 << 20, "largest request", _LIMIT, (), "BYTES"),
     Option("reply-bytes-max", v.positive_size, 16 << 20, "largest reply of a MultiGet", _LIMIT, (), "BYTES"),
