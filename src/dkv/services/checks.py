@@ -7,10 +7,11 @@ from typing import Protocol
 
 from dkv.model.commands import Session
 from dkv.model.errors import InvalidRequest, LimitExceeded
+from dkv.model.ids import NEVER_EXPIRES_TS
 from dkv.model.limits import Limits
+from dkv.vbucket.rows import expires_at_of_ts
 from dkv.wire.messages import ReadConsistency
 
-EXPIRY_MAX = (1 << 64) - 1
 SESSION_BYTES_MAX = 16
 CONSISTENCIES = frozenset((ReadConsistency.SEQUENTIAL, ReadConsistency.LINEARIZABLE))
 
@@ -69,10 +70,5 @@ def expires_at(expire_ts: int, ttl_ms: int, wall_ms: int) -> int:
     if ttl_ms:
         if expire_ts:
             raise InvalidRequest("expireTS and ttlMs exclude each other")
-        return min(wall_ms + ttl_ms, EXPIRY_MAX)
-    return min(expire_ts * 1000, EXPIRY_MAX)
-
-
-def expire_ts(expires_at_ms: int) -> int:
-    """Seconds on the wire, rounded up: a pair is never said to end before it does."""
-    return expires_at_ms if expires_at_ms == EXPIRY_MAX else -(-expires_at_ms // 1000)
+        return min(wall_ms + ttl_ms, NEVER_EXPIRES_TS)
+    return expires_at_of_ts(expire_ts)

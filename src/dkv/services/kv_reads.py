@@ -1,6 +1,7 @@
 """Get, MultiGet and Iterate: keys wanted of the turn's one multi-get, and rows to replies.
 
-A row is `flags:u8 | expires_at:u64 BE (ms) if flags & 1 | value`; one whose expiry is at or below the log time is gone.
+A row whose expiry is at or below the log time of the view is gone, whether or not it was swept (INVARIANTS 8). A
+damaged row raises Corrupt: that is the engine's failure, not the caller's, and ends the node.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import NamedTuple
 from dkv.model.errors import DkvError, LimitExceeded, NoLeader, StaleRead
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
-from dkv.services.checks import check_consistency, check_key, check_payload, expire_ts
+from dkv.services.checks import check_consistency, check_key, check_payload
 from dkv.services.turn import PointRead, ScanRequest, Turn, View
+from dkv.vbucket.rows import decode_row, ts_of_expires_at
 from dkv.wire import messages as wire
 from dkv.wire.kv import get_replies, get_reply, iterate_reply, missing_reply, pair, plain_get_key, read_token
 
@@ -128,17 +130,17 @@ def after_prefix(prefix: bytes) -> bytes:
     return trimmed[:-1] + bytes((trimmed[-1] + 1,)) if trimmed else b""
 
 
-def encode_pair(key: bytes, value: bytes, expires_at_ms: int) -> bytes:
+def encode_pair(key: bytes, value: bytes, expires_at: int) -> bytes:
     """One message of an Iterate stream."""
-    return iterate_reply(key, value, expire_ts(expires_at_ms))
+    return iterate_reply(key, value, ts_of_expires_at(expires_at))
 
 
 def live(row: bytes, log_time: int) -> tuple[bytes, int] | None:
-    """(value, expiry in seconds on the wire) of a row, or None when it has expired."""
-    if not row[0] & 1:
-        return row[1:], 0
-    expires_at_ms = int.from_bytes(row[1:9], "big")
-    return (row[9:], expire_ts(expires_at_ms)) if expires_at_ms > log_time else None
+    """(value, expiry in seconds on the wire) of a row, or None when it has expired. Raises Corrupt."""
+    value, expires_at = decode_row(row)
+    if not expires_at:
+        return value, 0
+    return (value, ts_of_expires_at(expires_at)) if expires_at > log_time else None
 
 
 def refusal(terms: Terms, view: View) -> DkvError | None:
@@ -162,14 +164,13 @@ def answer_gets(
         return
     token = read_token(view.change_number, terms.consistency)
     replies = get_replies(rows, token)
-    turn.reply_ids += call_ids
     if None in replies:
-        turn.replies += [
+        replies = [
             reply if reply is not None else _expiring(row, view.log_time, token)
             for reply, row in zip(replies, rows, strict=True)
         ]
-    else:
-        turn.replies += replies  # type: ignore[arg-type]  # just checked, without copying
+    turn.reply_ids += call_ids
+    turn.replies += replies  # type: ignore[arg-type]  # no None is left, and a copy would cost
 
 
 def _expiring(row: bytes | None, log_time: int, token: bytes) -> bytes:

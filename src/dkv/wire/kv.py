@@ -80,13 +80,13 @@ def missing_reply(token: bytes) -> bytes:
 
 
 def get_replies(rows: Iterable[bytes | None], token: bytes) -> list[bytes | None]:
-    """GetResponses of rows; None for a row that has an expiry, which the caller looks at."""
+    """GetResponses of rows; None for a row that has an expiry or is damaged, which the caller looks at."""
     heads, missing, tail = _VALUE, STATUS_OK + token, _FOUND + token
     return [
         missing
         if row is None
         else (heads[len(row) - 1] + row[1:] + tail if len(row) <= 16_384 else get_reply(row[1:], 0, token))
-        if row[0] == 0
+        if row and row[0] == 0
         else None
         for row in rows
     ]

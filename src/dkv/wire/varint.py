@@ -2,8 +2,6 @@
 
 from functools import lru_cache
 
-UINT64_MAX = (1 << 64) - 1
-
 
 @lru_cache(maxsize=8192)
 def varint(number: int) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from google.protobuf.message import Message
 
-from dkv.model.errors import Code
+from dkv.model.errors import Code, Corrupt
 from dkv.services.kv_reads import after_prefix
 from dkv.services.registry import Services
 from dkv.services.turn import Turn, View
@@ -97,6 +97,19 @@ def test_read_of_a_node_that_is_not_readable_fails(services: Services, turn: Tur
     read({b"a": row(b"v")}, View(NOW_MS, 1, b"", False))
     assert not turn.replies
     assert turn.finished[0][1] == Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x01", b"\x02v"])
+@pytest.mark.parametrize("method", [methods.GET, methods.MULTI_GET])
+def test_read_of_a_damaged_row_is_the_engines_failure(
+    services: Services, turn: Turn, read: Read, method: int, damaged: bytes
+) -> None:
+    """It is never served, and never blamed on the caller."""
+    request = wire.GetRequest(key=b"a") if method == methods.GET else wire.MultiGetRequest(keys=[b"a"])
+    send(services, turn, method, request)
+    with pytest.raises(Corrupt):
+        read({b"a": damaged})
+    assert not turn.replies
 
 
 BAD: list[tuple[int, Message | bytes, str]] = [
