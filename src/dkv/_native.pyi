@@ -205,7 +205,13 @@ class Log:
     everything handed over while the previous sync ran."""
 
     def __new__(
-        cls, bell: Bell, folder: str, *, file_bytes: int = ..., purge_threshold_bytes: int = ..., sync_delay_ms: int = ...
+        cls,
+        bell: Bell,
+        folder: str,
+        *,
+        file_bytes: int = ...,
+        purge_threshold_bytes: int = ...,
+        sync_delay_ms: int = ...,
     ) -> Log:
         """Opens or creates, checks every file for damage (ValueError naming file and offset: a broken batch with a
         valid one behind it is corruption, not a tail), syncs what was found, and starts the thread.

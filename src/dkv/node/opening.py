@@ -7,7 +7,7 @@ fit together refuses to start (INVARIANTS 2).
 
 from dkv.model.errors import Corrupt
 from dkv.ports.clock import Clock, Random
-from dkv.ports.consensus import Consensus
+from dkv.ports.consensus import Conf, Consensus
 from dkv.ports.store import Store
 from dkv.vbucket.replica import Replica
 
@@ -22,7 +22,7 @@ def open_vbucket(
     if row is None:
         if consensus.has_group(vbucket):
             raise Corrupt("the log has entries of a vBucket that the engine does not know; restore from a backup")
-        conf = ([replica_id], [], [], [], False)
+        conf: Conf = ([replica_id], [], [], [], False)
         store.write(Replica.first_rows(vbucket, replica_id, random.bytes(16), conf, clock.now().wall_ms))
         store.sync()
         row = store.get_many([Replica.metadata_key(vbucket)])[0]

@@ -76,7 +76,9 @@ class Scans:
             if each.buffered_bytes < STREAM_BUFFER_BYTES:
                 self._feed_one(call_id, each, turn)
             elif now.monotonic_ms - each.progress_ms > self._limits.iterate_idle_ms_max:
-                text = f"the reader made no progress for {self._limits.iterate_idle_ms_max // 1000} s, resume from the last key"
+                seconds = self._limits.iterate_idle_ms_max // 1000
+                key = each.job.resume_key
+                text = f"the reader made no progress for {seconds} s; resume after the key {key!r}"
                 self._end(call_id, turn, int(Code.ABORTED), text)
 
     def _feed_one(self, call_id: int, each: OpenScan, turn: Turn) -> None:

@@ -76,4 +76,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Sync and close. Idempotent. Open scans are closed first."""
-
