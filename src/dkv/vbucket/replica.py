@@ -25,7 +25,7 @@ from dkv.vbucket.apply import Applying, keys_read
 from dkv.vbucket.entry import decode_entry, encode_entry
 from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
-from dkv.vbucket.outcomes import encode_outcomes, outcomes_key
+from dkv.vbucket.outcomes import decode_outcomes, encode_outcomes, outcomes_key
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
 
@@ -243,6 +243,16 @@ class Replica:
         self.earliest_expiry = work.earliest_expiry
         self.clock.observe(work.log_time)
         work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
+
+    def cut_history(self, index: int, next_outcomes: bytes | None) -> RowBatch:
+        """Forgets the outcomes of entries up to `index`, whose log entries are not kept either (INVARIANT 14).
+
+        `next_outcomes` is the first row of `ranges.outcomes` behind `index`, None if there is none. The history of a
+        replica is its own affair: others may keep more. Raises Corrupt."""
+        first = decode_outcomes(next_outcomes).first_change_number if next_outcomes else self.change_number + 1
+        self.earliest_change = max(self.earliest_change, first)
+        metadata = (rows.metadata_key(self.vbucket), encode_metadata(self.metadata()))
+        return RowBatch([metadata], [(outcomes_key(self.space, 0), outcomes_key(self.space, index + 1))])
 
     def tick_due(self, now: Now) -> bool:
         """Whether to propose a Tick: a record is due that readers still see. Ask at most 20 times a second."""

@@ -13,8 +13,8 @@ says through a higher *lowest outstanding* that it has seen them. What becomes o
 
 So a client sends 0 with the *first attempt* of its first write to a vBucket and with nothing else; a retry of that
 write, and all later ones, carry at least 1. Why not simply "sequence 1 opens": the retry of sequence 1 after its
-session had expired would open it again and apply twice. With the 0 no retry ever looks like an opening, for any sequence,
-so forgetting a session is always safe, and every bound here may be kept by forgetting.
+session had expired would open it again and apply twice. With the 0 no retry ever looks like an opening, for any
+sequence, so forgetting a session is always safe, and every bound here may be kept by forgetting.
 
 The table must be equal on every replica, and equal after it is read back: its bounds are constants of the format, not
 settings; a session's last use is a counter in its rows, not a clock; the table has no other state than its rows.

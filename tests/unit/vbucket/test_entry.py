@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from dkv.model.commands import CompareAndSet, Delete, DeleteRange, MultiPut, Put, Session, Sweep, Tick
+from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Session, Sweep, Tick
 from dkv.model.errors import Corrupt, InvariantBroken
 from dkv.vbucket.entry import decode_entry, encode_entry
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SESSION = Session(b"client-1", 7, 5)
-ALL = [
+ALL: list[Command] = [
     Put(b"k", b"v"),
     Put(b"k", b"", 9),
     Put(b"k", b"v", 0, SESSION),

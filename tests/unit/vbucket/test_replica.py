@@ -253,6 +253,18 @@ def test_apply_of_noted_proposal_gives_what_decoding_gives() -> None:
     assert ours.get(b"k") == b"other"
 
 
+@pytest.mark.parametrize(("index", "earliest", "kept"), [(2, 3, 1), (3, 4, 0)])
+def test_history_cut_keeps_what_is_behind_the_index(index: int, earliest: int, kept: int) -> None:
+    """The metadata row says from which number on changes can be served."""
+    vault = Vault()
+    vault.do(Put(b"a", b"1"), Put(b"b", b"2"))
+    vault.do(Put(b"c", b"3"))
+    row = vault.rows.get(outcomes_key(vault.replica.space, index + 1))
+    vault.write(Applied(vault.replica.cut_history(index, row), []))
+    assert vault.reopen().earliest_change == earliest
+    assert len(vault.between(*Replica.ranges(vault.rows[Replica.metadata_key(3)]).outcomes)) == kept
+
+
 def test_apply_never_takes_log_time_back() -> None:
     """An entry of an older leader with an older time is applied at the newer one."""
     vault = Vault()
