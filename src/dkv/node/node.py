@@ -69,7 +69,8 @@ class Node:
         at_once = self._unapplied or self.scans.has_room
         calls, closed, progress, requests = self.edge.poll(0 if at_once else wait_ms, CALLS_PER_TURN_MAX)
         now = self.clock.now()
-        turn = Turn(now.wall_ms, history_id=self.replica.history_id)
+        # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
+        turn = Turn(self.replica.clock.peek(now), history_id=self.replica.history_id)
         for method, call_ids, messages in calls:
             self.services.accept(method, call_ids, messages, turn)
         if requests:
