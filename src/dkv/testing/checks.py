@@ -121,7 +121,7 @@ def _passed(history: History) -> list[int]:
 def _gaps(history: History, taken: Mapping[int, Call], latest: int) -> Iterator[str]:
     passed = _passed(history)
     unknown = [call for call in history.calls if call.is_write and call.is_unknown]
-    fillers = sorted((passed[call.number] + 1 for call in unknown for _ in call.entries), reverse=True)
+    fillers = sorted((passed[call.number] + 1 for call in unknown for _ in range(call.number_count)), reverse=True)
     free = 0
     for number in (n for n in range(1, latest + 1) if n not in taken):
         while fillers and fillers[-1] <= number:

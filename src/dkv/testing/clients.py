@@ -148,7 +148,7 @@ class Client:
         value = b"v%d" % len(self.history.calls)
         key = self.rng.choice(PLAIN_KEYS + TTL_KEYS)
         group = self.rng.choice(GROUP_KEYS)
-        match self.rng.choices(list(Method), weights=(5, 1, 3, 3, 4, 3, 1))[0]:
+        match self.rng.choices(list(Method), weights=(5, 1, 3, 3, 4, 3, 1, 1))[0]:
             case Method.PUT:
                 self.begin(Method.PUT, Kind.PUT, (Entry(key, value, expires_at=self._expiry(key, wall_ms)),))
             case Method.DELETE:
@@ -163,6 +163,8 @@ class Client:
                 self.begin(Method.MULTI_GET, Kind.GET, tuple(Entry(each) for each in (key, *group)))
             case Method.ITERATE:
                 self.begin(Method.ITERATE, Kind.GET, tuple(map(Entry, group)))
+            case Method.DELETE_RANGE:
+                self.begin(Method.DELETE_RANGE, Kind.DELETE, tuple(map(Entry, group)))
 
     def _expiry(self, key: bytes, wall_ms: int) -> int:
         """Sometimes past, never far; whole seconds, as the wire has it."""

@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     expected: bytes = b""
     expires_at: int = 0
     """Wall milliseconds; 0: never."""
+    ttl_ms: int = 0
+    """Relative; not looked at by the checkers, which cannot know from when it counts."""
 
 
 class Operation(NamedTuple):
@@ -76,11 +78,16 @@ class Call:
         return self.status in (Status.OPEN, Status.UNKNOWN)
 
     @property
+    def number_count(self) -> int:
+        """Change numbers that it takes if it takes effect (INVARIANTS 10): a delete of many keys takes one."""
+        return 1 if self.kind is Kind.DELETE else len(self.entries)
+
+    @property
     def change_numbers(self) -> range:
         """Those it took; empty when it took none or when that is not known."""
         if not self.is_write or self.status is not Status.OK or not self.took_effect:
             return range(0)
-        return range(self.change_number - len(self.entries) + 1, self.change_number + 1)
+        return range(self.change_number - self.number_count + 1, self.change_number + 1)
 
     def __str__(self) -> str:
         keys = b",".join(entry.key for entry in self.entries).decode()

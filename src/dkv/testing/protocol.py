@@ -12,6 +12,8 @@ from dkv.testing.edge import Reply
 from dkv.testing.history import Call, Entry, History, Kind
 
 MS = 1000
+AFTER_SLASH = bytes([ord("/") + 1])
+"""Ends the range of keys that begin with `group/`."""
 
 
 class Method(StrEnum):
@@ -24,6 +26,7 @@ class Method(StrEnum):
     GET = "/dkv.serverpb.DKV/Get"
     MULTI_GET = "/dkv.serverpb.DKV/MultiGet"
     ITERATE = "/dkv.serverpb.DKV/Iterate"
+    DELETE_RANGE = "/dkv.v1.KV/DeleteRange"
 
 
 Fields = dict[int, list[int | bytes]]
@@ -95,6 +98,9 @@ def request(method: Method, entries: tuple[Entry, ...], session: Session | None,
             return b"".join(field(1, entry.key) for entry in entries) + field(2, consistency)
         case Method.ITERATE:
             return field(1, common_prefix(entries))
+        case Method.DELETE_RANGE:
+            prefix = common_prefix(entries)
+            return field(1, prefix) + field(2, prefix[:-1] + AFTER_SLASH) + _session(session)
 
 
 def record(history: History, call: Call, method: Method, reply: Reply) -> None:
@@ -115,7 +121,8 @@ def common_prefix(entries: tuple[Entry, ...]) -> bytes:
 
 
 def _put(entry: Entry) -> bytes:
-    return field(1, entry.key) + field(2, entry.value) + field(3, entry.expires_at // MS)
+    times = field(3, entry.expires_at // MS) + field(100, entry.ttl_ms)
+    return field(1, entry.key) + field(2, entry.value) + times
 
 
 def _session(session: Session | None) -> bytes:

@@ -27,7 +27,7 @@ REST_MS = 60_000
 TICK_ROUNDS = 50
 """Half a second in which an unasked clock tick has to come, be synced and be applied."""
 PROBES = 3
-PROBE_KEY = b"probe"
+PROBE_KEY, RELATIVE_KEY = b"probe", b"relative"
 JUMP_MS_MAX = 30 * 60 * 1000
 """Within the bound (one hour) up to which log time may follow a jump unconfirmed."""
 
@@ -187,7 +187,9 @@ class World:
         self.trace.add(f"{ms} ms pass")
 
     def _clock_jumps(self) -> None:
-        ms = self._rng.choice([-1, 1]) * self._rng.choice([1, 1_000, 60_000, JUMP_MS_MAX])
+        self._jump(self._rng.choice([-1, 1]) * self._rng.choice([1, 1_000, 60_000, JUMP_MS_MAX]))
+
+    def _jump(self, ms: int) -> None:
         self.machine.clock.jump_wall(ms)
         self.history.saw_wall_time(self.machine.clock.wall_ms_max)
         self.trace.add(f"the wall clock jumps by {ms} ms")
@@ -221,6 +223,7 @@ class World:
         expired_at = replica.log_time if "jump" in self._names else self.machine.clock.now().wall_ms - REST_MS // 2
         final = {key: self._one(Method.GET, Kind.GET, Entry(key)).seen[0] for key in ALL_KEYS}
         final[PROBE_KEY] = self._probe()
+        final[RELATIVE_KEY] = self._relative_lifetime()
         complaints = [
             *checks.only_written_values(self.history),
             *checks.acknowledged_present(self.history, final),
@@ -260,6 +263,15 @@ class World:
         if call.status is not Status.OK:
             raise Broken(f"refused by a node at rest: {call}")
         return call
+
+    def _relative_lifetime(self) -> bytes | None:
+        """A time to live counts from the time that decides expiry, wherever somebody set the wall clock to."""
+        self._jump(-JUMP_MS_MAX)
+        self._one(Method.PUT, Kind.PUT, Entry(RELATIVE_KEY, b"r", ttl_ms=REST_MS))
+        (seen,) = self._one(Method.GET, Kind.GET, Entry(RELATIVE_KEY)).seen
+        if seen is None:
+            raise Broken(f"a time to live of {REST_MS} ms was over at once, behind a wall clock that was set back")
+        return seen
 
     def _probe(self) -> bytes:
         """Writes on a quiet node take the next numbers, one each. Returns the last value written."""

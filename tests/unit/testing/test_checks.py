@@ -86,6 +86,14 @@ def test_batch_takes_one_number_an_entry() -> None:
     assert complaints(checks.change_numbers_whole(history, 3)) == 0
 
 
+def test_delete_of_many_keys_takes_one_number() -> None:
+    """However many keys a range holds."""
+    history = History()
+    call = history.invoke(0, Kind.DELETE, (Entry(b"x"), Entry(b"y")))
+    history.ok(call, change_number=1)
+    assert call.change_numbers == range(1, 2)
+
+
 def test_acknowledged_write_lost_is_found() -> None:
     """The last acknowledged value must be there."""
     history = History()

@@ -30,6 +30,18 @@ def test_request_iterate_asks_for_the_group() -> None:
     assert request(Method.ITERATE, (Entry(b"g0/a"), Entry(b"g0/b")), None, 0) == b"\x0a\x03g0/"
 
 
+def test_request_delete_range_ends_before_the_next_group() -> None:
+    """From the prefix to the first key that does not have it."""
+    message = request(Method.DELETE_RANGE, (Entry(b"g0/a"), Entry(b"g0/b")), None, 0)
+    assert message == b"\x0a\x03g0/\x12\x03g00"
+
+
+def test_request_put_has_a_relative_time_to_live() -> None:
+    """Field 100, milliseconds."""
+    message = request(Method.PUT, (Entry(b"k", b"v", ttl_ms=5),), None, 0)
+    assert message == b"\x0a\x01k\x12\x01v\xa0\x06\x05"
+
+
 def test_parse_reads_what_field_writes() -> None:
     """Varints of any size and bytes come back; repeated fields keep their order."""
     message = field(1, 1 << 63) + field(2, b"x") + field(2, b"y") + field(3, 0)
