@@ -32,7 +32,24 @@ commands = st.one_of(
     st.just(Tick()),
 )
 times = st.integers(START, START + 70) | st.just(START + 2 * IDLE_MS_MAX)
-entries = st.lists(st.tuples(times, st.lists(commands, max_size=6)), max_size=8)
+few = st.sampled_from(KEYS[:2])
+of_ranges = st.one_of(
+    st.builds(Put, few, values, st.just(0), st.none()),
+    st.builds(DeleteRange, few, st.just(b""), st.none()),
+    st.builds(CompareAndSet, few, values, values, st.just(0), st.none()),
+)
+of_one_session = st.builds(
+    CompareAndSet,
+    few,
+    values,
+    values,
+    st.just(0),
+    st.builds(Session, st.just(b"s"), st.integers(1, 4), st.integers(0, 4)),
+)
+# Worlds small enough that commands meet: a range between a write and a compare, a retry after an acknowledgement.
+entries = st.sampled_from([commands, of_ranges, of_one_session]).flatmap(
+    lambda world: st.lists(st.tuples(times, st.lists(world, max_size=6)), max_size=8)
+)
 
 
 class Model:

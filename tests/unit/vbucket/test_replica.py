@@ -308,3 +308,11 @@ def test_retry_in_a_session_applies_once_and_after_reopening() -> None:
     assert vault.do(retry, Put(b"x", b"y")) == [yes(1), yes(3)]
     assert vault.get(b"k") is None
     assert decode_outcomes(vault.rows[outcomes_key(vault.replica.space, 4)]).without_effect == 1
+
+
+def test_retry_of_compare_and_set_leaves_the_values_of_others_alone() -> None:
+    """Each compare gets the value of its own key, also behind one that is not applied."""
+    vault = Vault()
+    first = CompareAndSet(b"a", b"", b"1", 0, Session(b"s", 1, 0))
+    vault.do(first, Put(b"b", b"2"))
+    assert vault.do(first, CompareAndSet(b"b", b"2", b"3")) == [yes(1), yes(3)]

@@ -126,3 +126,13 @@ def test_session_row_that_is_malformed_raises_corrupt(damage: str) -> None:
     }[damage]
     with pytest.raises(Corrupt):
         Sessions(SPACE).load([bad])
+
+
+def test_session_acknowledged_out_of_order_keeps_its_lowest_when_read_back() -> None:
+    """The highest of the rows counts, not the one of the highest sequence."""
+    table = Table()
+    table.write(b"s", 1, 0)
+    table.write(b"s", 4, 1)
+    table.write(b"s", 3, 3)
+    table.reload()
+    assert table.write(b"s", 2, 1) == Outcome(False, 3, SEEN)
