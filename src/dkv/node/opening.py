@@ -24,13 +24,13 @@ def open_vbucket(
             raise Corrupt("the log has entries of a vBucket that the engine does not know; restore from a backup")
         conf: Conf = ([replica_id], [], [], [], False)
         store.write(Replica.first_rows(vbucket, replica_id, random.bytes(16), conf, clock.now().wall_ms))
-        store.sync()
         row = store.get_many([Replica.metadata_key(vbucket)])[0]
         assert row is not None
     replica = _load(vbucket, row, store)
     if not consensus.has_group(vbucket):
         if replica.applied_index != FIRST_INDEX:
             raise Corrupt(f"the engine has applied entry {replica.applied_index}, but the log is empty")
+        store.sync()  # the row may stem from a life that ended between its write and its sync
         consensus.create_group(vbucket, replica.members)
     consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index)
     return replica
