@@ -94,6 +94,8 @@ class LogDisk:
     free_bytes: int = 1 << 40
     sync_fails: bool = False
     """The next sync reports an error."""
+    creation_fails: bool = False
+    """The next new group cannot be written."""
 
     def begin_sync(self) -> bool:
         """The log's thread writes everything handed over. OSError when the disk is full, with nothing written."""
@@ -189,6 +191,8 @@ class SimulatedLog:
     def create_group(self, group: int, hard_state: HardState, prev_index: int, prev_term: int) -> None:
         if group in self._view:
             raise ValueError(f"group {group} exists")
+        if self._disk.creation_fails:
+            raise OSError(errno.EIO, "the simulated creation failed")
         self._disk.synced[group] = GroupLog(hard_state, prev_index, prev_term)
         self._view[group] = GroupLog(hard_state, prev_index, prev_term)
         self._disk.syncs += 1

@@ -89,6 +89,18 @@ class Machine:
         self.clock.reboot()
         self.make_room()
 
+    def stop(self) -> None:
+        """The end of a server's life in order: log and engine are synced and closed."""
+        assert self.life is not None
+        self.life.node.close()
+        self.life = None
+        self.store.reopen()
+
+    @property
+    def has_unsynced(self) -> bool:
+        """A loss of power now would take something."""
+        return bool(self.log_disk.queued or self.log_disk.written or self.store.unsynced_batches)
+
     def step_disks(self) -> str:
         """One step of one disk."""
         if self.life is not None and self._rng.random() < 0.8:
@@ -98,7 +110,7 @@ class Machine:
 
     def heal(self) -> None:
         """No fault is pending any more."""
-        self.log_disk.sync_fails = False
+        self.log_disk.sync_fails = self.log_disk.creation_fails = False
         self.store.fail_next_write = self.store.fail_next_sync = None
         self.store.pressure_now = NO_PRESSURE
         self.make_room()

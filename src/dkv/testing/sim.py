@@ -9,6 +9,8 @@ import time
 import traceback
 from typing import NamedTuple
 
+from dkv.testing.ending import Ending
+from dkv.testing.schedule import Schedule
 from dkv.testing.world import Broken, World
 
 STEPS_DEFAULT = 1_500
@@ -43,7 +45,9 @@ def run_seed(seed: int, steps: int = STEPS_DEFAULT) -> Summary | Failure:
     """One whole run. Whatever the node raises that is not a declared end of its process is a failure."""
     world = World(seed)
     try:
-        world.run(steps)
+        schedule = Schedule(world)
+        schedule.run(steps)
+        Ending(world, had_jumps="clock jump" in schedule.weights).run()
     except Broken as broken:
         return Failure(seed, steps, str(broken), list(world.trace.lines))
     except Exception:
