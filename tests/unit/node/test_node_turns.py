@@ -1,6 +1,7 @@
 """The turn, on a real Raft core over a log that forgets, with time in the test's hand."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -230,3 +231,24 @@ def test_history_rows_are_forgotten_with_the_log_they_belong_to(monkeypatch: pyt
     assert scan.take(100, 1 << 20) == []
     scan.close()
     assert house.node.replica.earliest_change == 6
+
+
+def test_multi_get_of_more_than_a_reply_may_hold_stops_reading_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a reply is counted while reading: ten thousand large values are never read together."""
+    monkeypatch.setattr("dkv.node.node.READ_KEYS_MAX", 2)
+    house = House(Limits(reply_bytes_max=250))
+    house.put(b"k", b"v" * 100)
+    house.settle()
+    sizes: list[int] = []
+    get_many = house.store.get_many
+
+    def counted(keys: Sequence[bytes]) -> list[bytes | None]:
+        sizes.append(len(keys))
+        return get_many(keys)
+
+    monkeypatch.setattr(house.store, "get_many", counted)
+    call_id = house.edge.call(methods.MULTI_GET, pb.MultiGetRequest(keys=[b"k"] * 1000).SerializeToString())
+    house.settle()
+    code, _, reason = house.reply(call_id)
+    assert (code, reason) == (3, "reply bytes is 404, the limit is 250")
+    assert sizes == [2, 2]
