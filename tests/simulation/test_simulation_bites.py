@@ -24,7 +24,7 @@ SEEDS_MAX = 40
 def test_simulation_finds_the_bug(bug: Path, tmp_path: Path) -> None:
     """With this bug some seed fails, with a complaint about a promise, and says how to replay it."""
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["git", "apply", "-p1", "-C1", str(bug)], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run(["git", "apply", "-p1", "-C0", str(bug)], cwd=tmp_path, check=True, timeout=30)
     done = subprocess.run(
         [sys.executable, "-m", "dkv.testing.sim", "--seeds", str(SEEDS_MAX)],
         cwd=tmp_path,
