@@ -58,8 +58,8 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
     try:
         parts.node.recover()
         _check_clock(parts, settings, logger)
-        _listen(parts.edge, settings, logger)
-        _announce(parts, settings, time.monotonic() - started)
+        served = _listen(parts.edge, settings, logger)
+        _announce(parts, settings, served, time.monotonic() - started)
         _turn_until_signal(parts, signals, logger)
         parts.services.shutting_down()
         if not parts.node.drain(settings.drain_timeout_ms):
@@ -99,21 +99,22 @@ def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) 
     print(f"[WARN] Caught signal: {signals.caught}. Shutting down...", file=sys.stderr, flush=True)
 
 
-def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> None:
-    edge.listen(settings.listen_addr)
+def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str:
+    """What is served and where, as bound: port 0 has become a number."""
+    served = f"gRPC on {edge.listen(settings.listen_addr)}"
     try:
-        edge.listen_http(settings.http_listen_addr)
+        return f"{served}, HTTP on {edge.listen_http(settings.http_listen_addr)}"
     except OSError as busy:
         if settings.http_listen_given:
             raise
         logger.warning("no metrics and health over HTTP: %s", busy)
+        return served
 
 
-def _announce(parts: Parts, settings: Settings, seconds: float) -> None:
+def _announce(parts: Parts, settings: Settings, served: str, seconds: float) -> None:
     replica = parts.node.replica
     print(
-        f"dkvsrv {__version__} serves gRPC on {settings.listen_addr}, HTTP on {settings.http_listen_addr}; "
-        f"{settings.db_engine} in {parts.folder.path}; recovered {replica.change_number} changes "
+        f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; recovered {replica.change_number} changes "
         f"in {seconds:.2f} s",
         file=sys.stderr,
         flush=True,
