@@ -114,8 +114,8 @@ def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str
 def _announce(parts: Parts, settings: Settings, served: str, seconds: float) -> None:
     replica = parts.node.replica
     print(
-        f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; recovered {replica.change_number} changes "
-        f"in {seconds:.2f} s",
+        f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; "
+        f"recovered {replica.change_number} changes in {seconds:.2f} s",
         file=sys.stderr,
         flush=True,
     )
