@@ -21,7 +21,7 @@ from dkv.ports.consensus import Consensus, EntryTuple
 from dkv.ports.edge import Edge
 from dkv.ports.store import Store
 from dkv.services.registry import Services
-from dkv.services.turn import PointRead, Turn, View
+from dkv.services.turn import Turn, View
 from dkv.vbucket.replica import Replica
 
 CALLS_PER_TURN_MAX = 1024
@@ -29,8 +29,6 @@ CALLS_PER_TURN_MAX = 1024
 WAIT_MS = 100
 """The longest a node sleeps: signals are seen within it."""
 APPLY_BYTES_MAX = 1 << 20
-READ_KEYS_MAX = 128
-"""Of a MultiGet at once: with the largest values, 512 MiB at worst beyond its limit."""
 LEADER = 2
 
 
@@ -140,37 +138,21 @@ class Node:
         self.consensus.applied([(self.replica.vbucket, entries[-1][0])])
 
     def _read(self, turn: Turn) -> None:
-        """One multi-get for all reads of single keys, one or more for each read of many; on the state just applied."""
+        """One multi-get for all point reads of the turn, on the state just applied."""
         if not turn.reads:
             return
         view = self._view()
-        shared: list[PointRead] = []
+        row_keys = self.replica.row_keys
+        if len(turn.reads) == 1:
+            read = turn.reads[0]
+            read.answer(turn, self.store.get_many(row_keys(read.keys)), view)
+            return
+        values = self.store.get_many(row_keys([key for read in turn.reads for key in read.keys]))
+        start = 0
         for read in turn.reads:
-            if read.bytes_max:
-                read.answer(turn, self._rows_bounded(read), view)
-            else:
-                shared.append(read)
-        if len(shared) == 1:
-            shared[0].answer(turn, self.store.get_many(self.replica.row_keys(shared[0].keys)), view)
-        elif shared:
-            rows = self.store.get_many(self.replica.row_keys([key for read in shared for key in read.keys]))
-            start = 0
-            for read in shared:
-                end = start + len(read.keys)
-                read.answer(turn, rows[start:end], view)
-                start = end
-
-    def _rows_bounded(self, read: PointRead) -> list[bytes | None]:
-        """The rows of one read, in slices, so that ten thousand large values are never in memory together."""
-        row_keys = self.replica.row_keys(read.keys)
-        rows: list[bytes | None] = []
-        left = read.bytes_max
-        for start in range(0, len(row_keys), READ_KEYS_MAX):
-            rows += (part := self.store.get_many(row_keys[start : start + READ_KEYS_MAX]))
-            left -= sum([len(row) for row in part if row is not None])
-            if left < 0:
-                break
-        return rows
+            end = start + len(read.keys)
+            read.answer(turn, values[start:end], view)
+            start = end
 
     def _view(self) -> View:
         replica = self.replica
@@ -198,10 +180,12 @@ class Node:
         return True
 
     def close(self) -> None:
-        """Sync and close log and engine. The edge is closed by who made it."""
+        """Sync and close log and engine, the one even if the other fails. The edge is closed by who made it."""
         self.scans.close()
-        self.consensus.close()
-        self.store.close()
+        try:
+            self.consensus.close()
+        finally:
+            self.store.close()
 
 
 def _unasked(turn: Turn, call_ids: object, outcomes: object, log_time: int) -> None:

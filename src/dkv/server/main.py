@@ -68,8 +68,7 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
         parts.node.close()
         return EXIT_OK
     finally:
-        parts.edge.close()
-        parts.folder.close()
+        parts.close()
 
 
 def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> None:

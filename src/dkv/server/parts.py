@@ -1,5 +1,6 @@
 """Makes the parts of a real node and joins them. Constructors only; no decision but which part."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,22 @@ LOG_FILE_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Parts:
-    """What a running server is made of. The node uses all; only the server closes edge and folder."""
+    """What a running server is made of. The node uses all; only the server closes them."""
 
     folder: Folder
     edge: EdgeServer
     services: Services
     node: Node
+
+    def close(self) -> None:
+        """Let go of everything, whatever has failed before. Idempotent; whoever wants to know calls `node.close` first.
+
+        The interpreter must not end while a thread of log or engine is at work: the process would abort.
+        """
+        self.edge.close()
+        with suppress(StorageFailed, OSError):
+            self.node.close()
+        self.folder.close()
 
 
 def assemble(settings: Settings) -> Parts:

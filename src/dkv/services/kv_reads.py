@@ -78,7 +78,7 @@ class KvReads:
         ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
         for call_id, (keys, terms) in zip(ids, requests, strict=True):
             answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
-            turn.reads.append(PointRead(keys, answer, self._limits.reply_bytes_max))
+            turn.reads.append(PointRead(keys, answer))
 
     def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
         request = wire.MultiGetRequest.FromString(message)
@@ -190,9 +190,6 @@ def answer_multi_get(
     """One MultiGetResponse; ends with LimitExceeded at the pair that makes it too long."""
     if (error := refusal(terms, view)) is not None:
         fail(turn, call_id, error)
-        return
-    if len(rows) < len(keys):
-        fail(turn, call_id, LimitExceeded("reply bytes", reply_bytes_max, sum(len(row) for row in rows if row)))
         return
     parts = [missing_reply(b"")]
     reply_bytes = 0

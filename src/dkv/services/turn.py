@@ -23,9 +23,6 @@ class PointRead:
     """User keys."""
     answer: Callable[["Turn", list[bytes | None], "View"], None]
     """Called with the raw rows (None: no row) and what is true at this turn."""
-    bytes_max: int = 0
-    """Above 0: reading stops once the rows are longer than this together, and `answer` gets fewer rows than keys.
-    0: a row or None for every key."""
 
 
 @dataclass(slots=True, frozen=True)
