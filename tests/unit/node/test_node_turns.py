@@ -1,14 +1,10 @@
 """The turn, on a real Raft core over a log that forgets, with time in the test's hand."""
 
 import random
-from collections.abc import Sequence
-
-import pytest
 
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
-from dkv.node import upkeep
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
@@ -216,39 +212,3 @@ def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> Non
     assert state is not None
     assert state[1] <= house.node.replica.applied_index + 1
     assert state[1] > 2
-
-
-def test_history_rows_are_forgotten_with_the_log_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One row of outcomes per entry would grow for ever: those of entries that the log no longer has are deleted."""
-    monkeypatch.setattr(upkeep, "HISTORY_CUT_ENTRIES", 2)
-    house = House()
-    for number in range(5):
-        house.put(b"k%d" % number, b"v")
-        house.settle()
-    house.clock.advance(5_000)
-    house.settle()
-    scan = house.store.scan(*house.node.replica.outcomes_after(0))
-    assert scan.take(100, 1 << 20) == []
-    scan.close()
-    assert house.node.replica.earliest_change == 6
-
-
-def test_multi_get_of_more_than_a_reply_may_hold_stops_reading_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit of a reply is counted while reading: ten thousand large values are never read together."""
-    monkeypatch.setattr("dkv.node.node.READ_KEYS_MAX", 2)
-    house = House(Limits(reply_bytes_max=250))
-    house.put(b"k", b"v" * 100)
-    house.settle()
-    sizes: list[int] = []
-    get_many = house.store.get_many
-
-    def counted(keys: Sequence[bytes]) -> list[bytes | None]:
-        sizes.append(len(keys))
-        return get_many(keys)
-
-    monkeypatch.setattr(house.store, "get_many", counted)
-    call_id = house.edge.call(methods.MULTI_GET, pb.MultiGetRequest(keys=[b"k"] * 1000).SerializeToString())
-    house.settle()
-    code, _, reason = house.reply(call_id)
-    assert (code, reason) == (3, "reply bytes is 404, the limit is 250")
-    assert sizes == [2, 2]
