@@ -28,6 +28,8 @@ CALLS_PER_TURN_MAX = 1024
 """Large enough that 1,024 calls in flight share one sync, small enough that a turn stays below 5 ms."""
 WAIT_MS = 100
 """The longest a node sleeps: signals are seen within it."""
+STALL_WAIT_MS = 5
+"""Until the engine is asked again whether it takes writes."""
 APPLY_BYTES_MAX = 1 << 20
 LEADER = 2
 
@@ -66,8 +68,7 @@ class Node:
     def turn(self, wait_ms: int = WAIT_MS) -> None:
         """One round. Raises StorageFailed or InvariantBroken when the node must end."""
         self.turns += 1
-        at_once = self._unapplied or self.scans.has_room
-        calls, closed, progress, requests = self.edge.poll(0 if at_once else wait_ms, CALLS_PER_TURN_MAX)
+        calls, closed, progress, requests = self.edge.poll(self._patience_ms(wait_ms), CALLS_PER_TURN_MAX)
         now = self.clock.now()
         # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
         turn = Turn(self.replica.clock.peek(now), history_id=self.replica.history_id)
@@ -87,6 +88,12 @@ class Node:
         self.upkeep.after_turn(now)
         self.services.beat(turn, now.monotonic_ms, self.is_readable)
         self._emit(turn)
+
+    def _patience_ms(self, wait_ms: int) -> int:
+        """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
+        if self.scans.has_room:
+            return 0
+        return min(wait_ms, STALL_WAIT_MS) if self._unapplied else wait_ms
 
     def _propose(self, turn: Turn, now: Now) -> None:
         if self.is_readable and not self._unapplied:
