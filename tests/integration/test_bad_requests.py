@@ -39,25 +39,27 @@ def limit_exceeded(client: Any, rpc: str, **fields: Any) -> tuple[str, int, int,
     """(kind, limit, actual, index) of a call that is refused for its size."""
     with pytest.raises(grpc.RpcError) as caught:
         client(rpc, **fields)
+    assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
-    trailers = dict(caught.value.trailing_metadata())
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type]
     status = client.wire.message("google.rpc.Status").FromString(trailers["grpc-status-details-bin"])
     (detail,) = status.details
     assert detail.type_url == "type.googleapis.com/dkv.v1.LimitExceeded"
     found = client.wire.message("dkv.v1.LimitExceeded").FromString(detail.value)
-    assert str(found.limit) in caught.value.details()
+    assert str(found.limit) in str(caught.value.details())
     return found.kind, found.limit, found.actual, found.index
 
 
-def first_answer(channel: grpc.Channel, path: str, payload: bytes) -> grpc.StatusCode:
+def first_answer(channel: Any, path: str, payload: bytes) -> grpc.StatusCode:
     """OK when a reply came, else the code of the refusal."""
-    call = channel.unary_stream(path)(payload, timeout=20)
+    call: Any = channel.unary_stream(path)(payload, timeout=20)
     try:
         with suppress(grpc.RpcError):
             next(call, None)
             return grpc.StatusCode.OK
         assert "Traceback" not in (call.details() or "")
-        return call.code()
+        code: grpc.StatusCode = call.code()
+        return code
     finally:
         call.cancel()
 
