@@ -17,7 +17,7 @@ pytest.importorskip("dkv._native", reason="the native module is not built")
 ROOT = Path(__file__).parents[2]
 BUGS = sorted((Path(__file__).parent / "bugs").glob("*.patch"))
 SEEDS_MAX = 40
-"""The first seed that found each when it was written: 1 to 5, and 13 for the log that is created too early."""
+"""When they were written, each was found by one of the seeds 1 to 13."""
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.stem)
