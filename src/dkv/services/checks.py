@@ -65,10 +65,10 @@ def check_session(request: HasSession) -> Session | None:
     return Session(session, sequence, lowest)
 
 
-def expires_at(expire_ts: int, ttl_ms: int, wall_ms: int) -> int:
-    """Milliseconds since the epoch of an expiry given in seconds, or relative to `wall_ms`; 0: never."""
+def expires_at(expire_ts: int, ttl_ms: int, log_time: int) -> int:
+    """Milliseconds since the epoch of an expiry given in seconds, or relative to `log_time`; 0: never."""
     if ttl_ms:
         if expire_ts:
             raise InvalidRequest("expireTS and ttlMs exclude each other")
-        return min(wall_ms + ttl_ms, NEVER_EXPIRES_TS)
+        return min(log_time + ttl_ms, NEVER_EXPIRES_TS)
     return expires_at_of_ts(expire_ts)

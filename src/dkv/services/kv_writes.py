@@ -52,7 +52,7 @@ class KvWrites:
 
     def multi_put(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """MultiPutRequest. An empty list is well, and takes no change number."""
-        ids, commands = parse_each(lambda each: self._parse_multi_put(each, turn.wall_ms), call_ids, messages, turn)
+        ids, commands = parse_each(lambda each: self._parse_multi_put(each, turn.log_time), call_ids, messages, turn)
         for call_id, command in zip(ids, commands, strict=True):
             if command.puts:
                 turn.commands.append(command)
@@ -70,50 +70,50 @@ class KvWrites:
         messages: Sequence[bytes],
         turn: Turn,
     ) -> None:
-        ids, commands = parse_each(lambda message: parse(message, turn.wall_ms), call_ids, messages, turn)
+        ids, commands = parse_each(lambda message: parse(message, turn.log_time), call_ids, messages, turn)
         turn.commands += commands
         turn.command_calls += ids
         turn.command_answers += [answer] * len(ids)
 
-    def _parse_put(self, message: bytes, wall_ms: int) -> Put:
+    def _parse_put(self, message: bytes, log_time: int) -> Put:
         request = wire.PutRequest.FromString(message)
-        return self._put(request, wall_ms)._replace(session=check_session(request))
+        return self._put(request, log_time)._replace(session=check_session(request))
 
-    def _put(self, request: wire.PutRequest, wall_ms: int, index: int = -1) -> Put:
+    def _put(self, request: wire.PutRequest, log_time: int, index: int = -1) -> Put:
         return Put(
             check_key(request.key, self._limits, index),
             check_value(request.value, self._limits, index),
-            expires_at(request.expireTS, request.ttlMs, wall_ms),
+            expires_at(request.expireTS, request.ttlMs, log_time),
         )
 
-    def _parse_multi_put(self, message: bytes, wall_ms: int) -> MultiPut:
+    def _parse_multi_put(self, message: bytes, log_time: int) -> MultiPut:
         request = wire.MultiPutRequest.FromString(message)
         entries = request.putRequest
         if len(entries) > self._limits.multi_put_entries_max:
             raise LimitExceeded("entries", self._limits.multi_put_entries_max, len(entries))
-        puts = tuple(self._put(entry, wall_ms, index) for index, entry in enumerate(entries))
+        puts = tuple(self._put(entry, log_time, index) for index, entry in enumerate(entries))
         if any(entry.session or entry.sequence or entry.lowestOutstanding for entry in entries):
             raise InvalidRequest("the session of a MultiPut belongs to the whole list")
         check_payload(sum(len(put.key) + len(put.value) for put in puts), self._limits)
         return MultiPut(puts, check_session(request))
 
-    def _parse_delete(self, message: bytes, wall_ms: int) -> Delete:
+    def _parse_delete(self, message: bytes, log_time: int) -> Delete:
         request = wire.DeleteRequest.FromString(message)
         return Delete(check_key(request.key, self._limits), check_session(request))
 
-    def _parse_compare_and_set(self, message: bytes, wall_ms: int) -> CompareAndSet:
+    def _parse_compare_and_set(self, message: bytes, log_time: int) -> CompareAndSet:
         request = wire.CompareAndSetRequest.FromString(message)
         command = CompareAndSet(
             check_key(request.key, self._limits),
             check_value(request.oldValue, self._limits),
             check_value(request.newValue, self._limits),
-            expires_at(request.expireTS, request.ttlMs, wall_ms),
+            expires_at(request.expireTS, request.ttlMs, log_time),
             check_session(request),
         )
         check_payload(len(command.key) + len(command.expected) + len(command.value), self._limits)
         return command
 
-    def _parse_delete_range(self, message: bytes, wall_ms: int) -> DeleteRange:
+    def _parse_delete_range(self, message: bytes, log_time: int) -> DeleteRange:
         request = wire.DeleteRangeRequest.FromString(message)
         start, end = request.start, request.end
         for bound in filter(None, (start, end)):

@@ -57,7 +57,9 @@ class ScanRequest:
 class Turn:
     """One turn's columns. Made by the node, filled by services, drained by the node."""
 
-    wall_ms: int
+    log_time: int
+    """What the leader's next entry would carry: relative times to live count from here, not from a wall clock that may
+    have been set back."""
     commands: list[Command] = field(default_factory=list)
     command_calls: list[int] = field(default_factory=list)
     """commands[i] was asked for by call command_calls[i] ..."""
