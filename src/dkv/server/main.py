@@ -7,14 +7,13 @@ sees it, the first entry of the own term is applied before the port opens.
 import logging
 import os
 import signal
-import sys
 import time
 from types import FrameType
 
 from dkv import __version__
 from dkv.edge import EdgeServer
 from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvariantBroken, StorageFailed
-from dkv.server.logs import configure
+from dkv.server.logs import configure, say
 from dkv.server.parts import Parts, assemble
 from dkv.settings import Settings
 
@@ -43,11 +42,11 @@ def run(settings: Settings, warnings: list[str]) -> int:
     try:
         return _serve(settings, logger)
     except (FolderRefused, Corrupt) as refused:
-        print(f"dkvsrv: {refused}", file=sys.stderr)
+        say(f"dkvsrv: {refused}")
     except DkvError as failure:
         logger.error("the server ends: %s", failure)
     except OSError as failure:
-        print(f"dkvsrv: {failure}", file=sys.stderr)
+        say(f"dkvsrv: {failure}")
     return EXIT_FAILED
 
 
@@ -95,7 +94,7 @@ def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) 
         replica = parts.node.replica
         logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
         raise
-    print(f"[WARN] Caught signal: {signals.caught}. Shutting down...", file=sys.stderr, flush=True)
+    say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
 
 
 def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str:
@@ -112,9 +111,7 @@ def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str
 
 def _announce(parts: Parts, settings: Settings, served: str, seconds: float) -> None:
     replica = parts.node.replica
-    print(
+    say(
         f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; "
-        f"recovered {replica.change_number} changes in {seconds:.2f} s",
-        file=sys.stderr,
-        flush=True,
+        f"recovered {replica.change_number} changes in {seconds:.2f} s"
     )

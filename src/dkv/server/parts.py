@@ -10,6 +10,7 @@ from dkv.model.errors import Corrupt, StorageFailed
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.server.clock import SystemClock, SystemRandom
+from dkv.server.descriptors import connections_max, raise_limit
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.settings import Settings, read_ini
@@ -70,6 +71,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         services.methods,
         request_bytes_max=limits.request_bytes_max + (64 << 10),
         inbox_bytes_max=settings.inbox_bytes_max,
+        connections_max=connections_max(raise_limit()),
     )
     services.measure(edge=edge.stats, store=store.stats, consensus=consensus.stats)
     node = Node(
