@@ -4,6 +4,8 @@ import itertools
 import os
 import random
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -265,3 +267,53 @@ def test_stop_and_continue_delays_calls_and_loses_nothing(
     assert [client("Get", key=key).value for key in (b"before", b"late")] == [b"v", b"v"]
     well(server)
     assert server.stop() == 0
+
+
+def run_through(monkeypatch: pytest.MonkeyPatch, folder: Path, line: str) -> None:
+    """From now on servers are started by a shell: `line`, with $PYTHON and their arguments."""
+    script = folder / "python"
+    script.write_text(f"#!/bin/bash\nPYTHON={sys.executable}\n{line}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+def test_connections_beyond_the_descriptors_are_closed_and_the_engine_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_server: Callable[..., Any], make_client: Callable[..., Any]
+) -> None:
+    """300 strangers on a server with 200 descriptors: it writes new files meanwhile, and serves anew when they go."""
+    run_through(monkeypatch, tmp_path, 'ulimit -n 200; exec $PYTHON "$@"')
+    server = make_server("--write-buffer-size", str(64 << 10))
+    client = make_client(server)
+    assert client("Put", key=b"before", value=b"v").status.code == 0
+    host, port = server.address.split(":")
+    strangers = [socket.create_connection((host, int(port)), timeout=20) for _ in range(300)]
+    for number in range(100):
+        assert client("Put", key=b"%d" % number, value=bytes(10_000)).status.code == 0
+    for stranger in strangers:
+        stranger.close()
+    other = make_client(server)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            assert other("Get", key=b"before").value == b"v"
+            break
+        except grpc.RpcError:
+            assert time.monotonic() < deadline
+    well(server)
+    assert server.stop() == 0, server.output()
+
+
+def test_log_that_nobody_reads_any_more_does_not_stop_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_server: Callable[..., Any], make_client: Callable[..., Any]
+) -> None:
+    """The reader of stderr left after the first line: SIGTERM still drains, exit 0, and nothing is lost."""
+    run_through(monkeypatch, tmp_path, 'exec $PYTHON "$@" 2> >(head -n 1 >&2)')
+    server = make_server("--log-sync-delay", "300")
+    client = make_client(server)
+    call = client.channel.unary_unary(PUT).future(put_request(client, b"k", b"v"), timeout=30)
+    assert not client("Get", key=b"nothing").found
+    server.process.send_signal(signal.SIGTERM)
+    assert call.code() == grpc.StatusCode.OK
+    assert server.process.wait(PATIENCE_SECONDS) == 0
+    monkeypatch.undo()
+    assert restarted(server, make_client, client)("Get", key=b"k").value == b"v"

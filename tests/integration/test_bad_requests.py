@@ -41,7 +41,7 @@ def limit_exceeded(client: Any, rpc: str, **fields: Any) -> tuple[str, int, int,
         client(rpc, **fields)
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
-    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type]
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())
     status = client.wire.message("google.rpc.Status").FromString(trailers["grpc-status-details-bin"])
     (detail,) = status.details
     assert detail.type_url == "type.googleapis.com/dkv.v1.LimitExceeded"
