@@ -4,7 +4,7 @@ A row whose expiry is at or below the log time of the view is gone, whether or n
 damaged row raises Corrupt: that is the engine's failure, not the caller's, and ends the node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from dkv.wire import messages as wire
 from dkv.wire.kv import get_replies, get_reply, iterate_reply, missing_reply, pair, plain_get_key, read_token
 
 PLAIN_KEY_BYTES_MAX = 127
+SHORT_KEYS_MAX = 4
+"""A MultiGet of more could read far more than its reply may hold: each value can be of the largest size."""
 NOT_READABLE = "no leader is known for this vBucket, try again"
 WRONG_START = "StartKey must have the same prefix as PrefixKey"
 
@@ -78,7 +80,7 @@ class KvReads:
         ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
         for call_id, (keys, terms) in zip(ids, requests, strict=True):
             answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
-            turn.reads.append(PointRead(keys, answer))
+            turn.reads.append(PointRead(keys, answer, is_long=len(keys) > SHORT_KEYS_MAX))
 
     def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
         request = wire.MultiGetRequest.FromString(message)
@@ -155,7 +157,7 @@ def refusal(terms: Terms, view: View) -> DkvError | None:
 
 
 def answer_gets(
-    call_ids: Sequence[int], turn: Turn, rows: list[bytes | None], view: View, terms: Terms = PLAIN
+    call_ids: Sequence[int], turn: Turn, rows: Iterable[bytes | None], view: View, terms: Terms = PLAIN
 ) -> None:
     """GetResponses of calls with the same terms."""
     if (error := refusal(terms, view)) is not None:
@@ -184,7 +186,7 @@ def answer_multi_get(
     terms: Terms,
     reply_bytes_max: int,
     turn: Turn,
-    rows: list[bytes | None],
+    rows: Iterable[bytes | None],
     view: View,
 ) -> None:
     """One MultiGetResponse; ends with LimitExceeded at the pair that makes it too long."""
@@ -206,7 +208,7 @@ def answer_multi_get(
     turn.replies.append(b"".join(parts))
 
 
-def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, rows: list[bytes | None], view: View) -> None:
+def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, rows: Iterable[bytes | None], view: View) -> None:
     """Hands the scan to the turn when the view is new enough."""
     if (error := refusal(terms, view)) is not None:
         fail(turn, scan.call_id, error)

@@ -4,7 +4,7 @@ Columns, not objects: a list grows by one per call, and everything that costs mo
 The node owns the order: services accept calls, the node proposes and applies, the store reads, services answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dkv.model.commands import Command, Outcome
@@ -21,8 +21,10 @@ class PointRead:
 
     keys: list[bytes]
     """User keys."""
-    answer: Callable[["Turn", list[bytes | None], "View"], None]
+    answer: Callable[["Turn", Iterable[bytes | None], "View"], None]
     """Called with the raw rows (None: no row) and what is true at this turn."""
+    is_long: bool = False
+    """The rows come from an iterator that reads on only as they are taken: who has enough stops taking. Else a list."""
 
 
 @dataclass(slots=True, frozen=True)
