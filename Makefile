@@ -91,8 +91,24 @@ fmt: .build/venv
 sim: build
 	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS)
 
-compat: build
-	@$(BIN)/python -m pytest $(wildcard tests/compatibility) tests/integration/test_wire_grpcio.py $(PYTEST_ARGS)
+# Tools in Go that call the server in make compat. make test uses them when they are there, and installs nothing.
+GO_BIN := .build/go-bin
+GRPCURL := v1.9.4
+GHZ := v0.93.0
+HEALTH_PROBE := v0.4.61
+GO_TOOLS := github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL) github.com/bojand/ghz/cmd/ghz@$(GHZ) \
+    github.com/grpc-ecosystem/grpc-health-probe@$(HEALTH_PROBE)
+GO_STAMP := $(GO_BIN)/.installed-$(GRPCURL)-$(GHZ)-$(HEALTH_PROBE)
+
+$(GO_STAMP): | build
+	@if command -v go >/dev/null; then \
+	    echo 'Installing the Go tools into $(GO_BIN) (a few minutes the first time).'; \
+	    for tool in $(GO_TOOLS); do GOBIN='$(CURDIR)/$(GO_BIN)' go install $$tool || exit 1; done; \
+	    touch $@; \
+	else echo 'No go was found: the tests of Go clients are skipped.'; fi
+
+compat: build $(GO_STAMP)
+	@$(BIN)/python -m pytest tests/compatibility tests/integration/test_wire_grpcio.py -rs $(PYTEST_ARGS)
 
 bench: build
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -33,7 +33,7 @@ class EdgeServer:
     def __new__(
         cls,
         bell: Bell,
-        methods: Sequence[tuple[str, bool]],
+        methods: Sequence[tuple[str, int]],
         *,
         request_bytes_max: int = ...,
         reply_bytes_max: int = ...,
@@ -48,7 +48,11 @@ class EdgeServer:
         keepalive_timeout_ms: int = ...,
         overload_retry_delay_ms: int = ...,
     ) -> EdgeServer:
-        """`methods[i]` is (path, whether the reply is a stream) of method number `i`."""
+        """`methods[i]` is (path, mode) of method number `i`. Modes: 0 one message and one reply; 1 one message and a
+        stream of replies; 2 a conversation, two streams: every message of the caller comes out of `poll` as a call of
+        its own as soon as it is whole, in order, all under the call id of the stream, and each wants exactly one item.
+        When the caller asks no more, or the server stops, the edge ends a conversation itself once all is answered,
+        and tells it as closed; Python ends it only to fail it."""
 
     def listen(self, address: str) -> str:
         """Serve gRPC on `host:port` or `unix:/path`; returns the bound address. OSError if it is in use."""
@@ -61,10 +65,10 @@ class EdgeServer:
     ) -> tuple[list[CallBatch], list[int], list[tuple[int, int]], list[HttpRequest]]:
         """Wait for the bell (unless news is at hand) and take what arrived.
 
-        Returns (calls, closed, progress, http): calls grouped by method; ids of calls handed out before whose caller
-        has gone (cancelled, connection lost, deadline passed); (call id, bytes buffered now) of reply streams that
-        have drained below half of `stream_buffer_bytes` since Python last sent on them; HTTP requests. Expired and
-        cancelled calls are answered or dropped here and never handed out.
+        Returns (calls, closed, progress, http): calls grouped by method; ids of calls handed out before that ended
+        without Python (cancelled, connection lost, deadline passed, conversation over); (call id, bytes buffered now)
+        of reply streams that have drained below half of `stream_buffer_bytes` since Python last sent on them; HTTP
+        requests. Expired and cancelled calls are answered or dropped here and never handed out.
         """
 
     def emit(
@@ -77,7 +81,8 @@ class EdgeServer:
     ) -> None:
         """Answer, in one crossing: `messages[i]` ends unary call `call_ids[i]` with OK; `items` are messages of reply
         streams; `finished` ends a call or stream with a status (after its items); `http` is
-        (call id, status, content type, body). Unknown ids are callers who left: ignored."""
+        (call id, status, content type, body). Unknown ids are callers who left: ignored. A stream that holds eight
+        times `stream_buffer_bytes` unread and is sent more is ended with RESOURCE_EXHAUSTED and told as closed."""
 
     def stats(self) -> dict[str, object]:
         """Counters for /metrics: `calls` {(method path, gRPC code): count}, `latency` {method path: (bucket counts,

@@ -1,6 +1,7 @@
 """The native gRPC server against an independent client (grpcio) and against hand-written HTTP/2 frames."""
 
 import http.client
+import queue
 import signal
 import socket
 import struct
@@ -16,8 +17,17 @@ import pytest
 
 from dkv.edge import Bell, EdgeServer
 
-ECHO, HOLD, MANY, FAIL, PUMP = range(5)
-METHODS = [("/t.T/Echo", False), ("/t.T/Hold", False), ("/t.T/Many", True), ("/t.T/Fail", False), ("/t.T/Pump", True)]
+ECHO, HOLD, MANY, FAIL, PUMP, TALK, LISTEN = range(7)
+UNARY, REPLY_STREAM, CONVERSATION = range(3)
+METHODS = [
+    ("/t.T/Echo", UNARY),
+    ("/t.T/Hold", UNARY),
+    ("/t.T/Many", REPLY_STREAM),
+    ("/t.T/Fail", UNARY),
+    ("/t.T/Pump", REPLY_STREAM),
+    ("/t.T/Talk", CONVERSATION),
+    ("/t.T/Listen", CONVERSATION),
+]
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 20) -> None:
@@ -38,6 +48,8 @@ class Node:
         self.address = self.server.listen("127.0.0.1:0")
         self.held: list[int] = []
         self.pumped: list[int] = []
+        self.talked: list[tuple[int, bytes]] = []
+        self.heard: list[tuple[int, bytes]] = []
         self.closed: list[int] = []
         self.progress: list[tuple[int, int]] = []
         self._stop = False
@@ -69,6 +81,11 @@ class Node:
             elif method == PUMP:
                 self.pumped += ids
                 self.server.emit([], [], [(i, [b"x" * 1019] * 1024) for i in ids], [], [])
+            elif method == TALK:
+                self.talked += zip(ids, messages, strict=True)
+                self.server.emit([], [], [(i, [m * 2]) for i, m in zip(ids, messages, strict=True)], [], [])
+            elif method == LISTEN:
+                self.heard += zip(ids, messages, strict=True)
         answers = [(i, 200, "text/plain", f"{verb} {path} ".encode() + body) for i, verb, path, body in requests]
         self.server.emit([], [], [], [], answers)
 
@@ -282,6 +299,21 @@ def test_stream_slow_reader_is_reported_only_after_draining(node: Node) -> None:
     assert node.server.open_calls() == 0
 
 
+def test_stream_that_is_sent_more_and_more_unread_is_ended() -> None:
+    """A reader that stands still cannot make the server hold more than a few buffers, whatever Python sends."""
+    node = Node(stream_buffer_bytes=200_000).start()
+    try:
+        with Raw(node.address) as raw:
+            raw.call(1, "/t.T/Pump")
+            eventually(lambda: node.pumped)
+            for _ in range(10):
+                node.server.emit([], [], [(node.pumped[0], [bytes(1 << 20)])], [], [])
+            eventually(lambda: node.closed == node.pumped)
+        eventually(lambda: node.count(PUMP, 8) == 1)
+    finally:
+        node.stop()
+
+
 def test_stream_cancelled_is_told_as_closed(node: Node, channel: grpc.Channel) -> None:
     """A reader that leaves ends its stream in the server too."""
     call = channel.unary_stream("/t.T/Pump")(b"", timeout=60)
@@ -289,6 +321,190 @@ def test_stream_cancelled_is_told_as_closed(node: Node, channel: grpc.Channel) -
     call.cancel()
     eventually(lambda: node.closed == node.pumped)
     assert node.server.stats()["streams"] == 0
+
+
+class Questions:
+    """The request stream of a conversation, kept open until `end`."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.ask, self.end = self._queue.put, lambda: self._queue.put(None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._queue.get, None)
+
+
+def framed(*messages: bytes) -> bytes:
+    return b"".join(b"\x00" + struct.pack(">I", len(message)) + message for message in messages)
+
+
+def test_conversation_is_answered_message_by_message_while_it_stays_open(node: Node, channel: grpc.Channel) -> None:
+    """Each question is answered before the next is asked, under one call id; the half-close ends the call with OK."""
+    questions = Questions()
+    call = channel.stream_stream("/t.T/Talk")(iter(questions), timeout=60)
+    for number in range(50):
+        questions.ask(b"%d " % number)
+        assert next(call) == b"%d " % number * 2
+    questions.end()
+    assert list(call) == []
+    assert call.code() is grpc.StatusCode.OK
+    assert len({call_id for call_id, _ in node.talked}) == 1
+    eventually(lambda: node.closed == [node.talked[0][0]])
+    assert node.count(TALK, 0) == 1
+
+
+def test_conversation_of_many_questions_at_once_is_answered_in_order(channel: grpc.Channel) -> None:
+    """More questions than may wait unanswered, and larger ones than a frame, all get their answers before the end."""
+    questions = [b"%d." % number * (1 + number % 5 * 3000) for number in range(500)]
+    assert list(channel.stream_stream("/t.T/Talk")(iter(questions), timeout=60)) == [each * 2 for each in questions]
+
+
+def test_conversation_without_questions_ends_at_once(node: Node, channel: grpc.Channel) -> None:
+    """A caller that asks nothing gets OK, and Python never hears of it."""
+    assert list(channel.stream_stream("/t.T/Talk")(iter(()), timeout=20)) == []
+    assert (node.talked, node.closed) == ([], [])
+    assert node.server.stats()["inbox_bytes"] == 0
+
+
+def test_conversation_compressed_is_handed_out_plain(channel: grpc.Channel) -> None:
+    """Each message of a stream may be compressed."""
+    talk = channel.stream_stream("/t.T/Talk")
+    questions = [b"abc" * 10_000, b"xyz" * 10_000]
+    replies = talk(iter(questions), timeout=20, compression=grpc.Compression.Gzip)
+    assert list(replies) == [each * 2 for each in questions]
+
+
+def test_conversation_is_not_ended_while_an_answer_is_owed(node: Node) -> None:
+    """After the half-close the call lives until the last answer, which Python may take its time for."""
+    with grpc.insecure_channel(node.address) as channel:
+        call = channel.stream_stream("/t.T/Listen")(iter([b"1", b"2"]), timeout=60)
+        eventually(lambda: [message for _, message in node.heard] == [b"1", b"2"])
+        call_id = node.heard[0][0]
+        node.server.emit([], [], [(call_id, [b"one"])], [], [])
+        assert next(call) == b"one"
+        assert node.server.open_calls() == 1
+        node.server.emit([], [], [(call_id, [b"two"])], [], [])
+        assert list(call) == [b"two"]
+    eventually(lambda: node.server.open_calls() == 0)
+
+
+def test_conversation_failed_by_python_ends_with_its_status(node: Node, channel: grpc.Channel) -> None:
+    """A status ends the stream whatever is unanswered, and what comes later is ignored."""
+    questions = Questions()
+    call = channel.stream_stream("/t.T/Listen")(iter(questions), timeout=60)
+    questions.ask(b"what")
+    eventually(lambda: node.heard)
+    node.server.emit([], [], [], [(node.heard[0][0], 3, "no", b"", -1)], [])
+    with pytest.raises(grpc.RpcError) as error:
+        next(call)
+    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "no")
+    questions.end()
+    eventually(lambda: node.server.open_calls() == 0)
+    assert node.closed == []
+
+
+def test_conversation_unanswered_is_read_no_further(node: Node) -> None:
+    """Python is given 16 messages and no more until it answers, so a flood waits in the caller's window."""
+    with Raw(node.address) as raw:
+        raw.headers(1, "/t.T/Listen")
+        raw.data(1, framed(*[b"%d" % number for number in range(100)]), last=False)
+        eventually(lambda: len(node.heard) == 16)
+        with grpc.insecure_channel(node.address) as channel:
+            assert channel.unary_unary("/t.T/Echo")(b"alive", timeout=20) == b"alive"
+        assert len(node.heard) == 16
+        node.server.emit([], [], [(node.heard[0][0], [b"a", b"b"])], [], [])
+        eventually(lambda: len(node.heard) == 18)
+    assert [message for _, message in node.heard] == [b"%d" % number for number in range(18)]
+    eventually(lambda: node.closed == [node.heard[0][0]])
+    eventually(lambda: node.server.stats()["inbox_bytes"] == 0)
+
+
+def test_conversation_whose_answers_are_not_read_is_read_no_further() -> None:
+    """Answers nobody takes stop the questions: what a caller can make the server hold is bounded."""
+    node = Node(stream_buffer_bytes=100_000).start()
+    try:
+        with Raw(node.address) as raw:
+            assert raw.read()[:2] == (4, 0)
+            raw.frame(4, 1, 0, b"")  # agrees to the server's settings, a window of 1 MiB among them
+            raw.headers(1, "/t.T/Talk")
+            for _ in range(60):
+                raw.data(1, framed(bytes(10_000)), last=False)
+            eventually(lambda: len(node.talked) >= 8)
+            with grpc.insecure_channel(node.address) as channel:
+                for _ in range(50):
+                    assert channel.unary_unary("/t.T/Echo")(b"alive", timeout=20) == b"alive"
+            # At least the buffer and 64 KiB of the peer's window; at most what hyper holds and what was under way too.
+            assert 8 <= len(node.talked) < 50
+            raw.frame(8, 0, 0, struct.pack(">I", 1 << 21))
+            raw.frame(8, 0, 1, struct.pack(">I", 1 << 21))
+            eventually(lambda: len(node.talked) == 60)
+    finally:
+        node.stop()
+
+
+def test_conversation_flood_is_refused_beyond_the_inbox(idle: Node) -> None:
+    """The messages of a conversation count like calls."""
+    with Raw(idle.address) as raw:
+        raw.headers(1, "/t.T/Listen")
+        raw.data(1, framed(*[b"x"] * 5), last=False)
+        eventually(lambda: idle.count(LISTEN, 8) == 1)
+        assert idle.server.poll(0, 100) == ([], [], [], [])
+        eventually(lambda: idle.server.stats()["inbox_bytes"] == 0)
+
+
+def test_conversation_cancelled_or_late_is_told_as_closed_once(node: Node, channel: grpc.Channel) -> None:
+    """A caller that leaves and a deadline both end an open conversation."""
+    with Raw(node.address) as raw:
+        raw.headers(1, "/t.T/Talk", grpc_timeout="100m")
+        raw.data(1, framed(b"x"), last=False)
+        eventually(lambda: node.count(TALK, 4) == 1)
+    eventually(lambda: len(node.closed) == 1)
+    questions = Questions()
+    call = channel.stream_stream("/t.T/Talk")(iter(questions), timeout=60)
+    questions.ask(b"x")
+    next(call)
+    call.cancel()
+    questions.end()
+    eventually(lambda: len(node.closed) == 2)
+    assert node.closed == [call_id for call_id, _ in node.talked]
+    assert (node.server.open_calls(), node.server.stats()["streams"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(b"\x00\x00\x00", 13), (b"\x00\x00\x00\x00\x05abc", 13), (b"\x02\x00\x00\x00\x00", 13), (b"\x00\xff\0\0\0", 8)],
+    ids=["half-header", "truncated", "bad-flag", "too-large"],
+)
+def test_conversation_badly_framed_fails_after_what_was_whole(node: Node, body: bytes, code: int) -> None:
+    """Broken framing ends the stream with a status; the message before it was delivered."""
+    with Raw(node.address) as raw:
+        raw.headers(1, "/t.T/Listen")
+        raw.data(1, framed(b"whole") + body)
+        eventually(lambda: node.count(LISTEN, code) == 1)
+        eventually(lambda: len(node.closed) == len(node.heard))
+    assert [message for _, message in node.heard] in ([b"whole"], [])
+
+
+def test_stop_accepting_ends_an_open_conversation_when_answered(node: Node, channel: grpc.Channel) -> None:
+    """A caller that keeps its stream open does not keep the server from ending."""
+    questions = Questions()
+    call = channel.stream_stream("/t.T/Listen")(iter(questions), timeout=60)
+    questions.ask(b"last")
+    eventually(lambda: node.heard)
+    node.server.stop_accepting()
+    node.server.emit([], [], [(node.heard[0][0], [b"words"])], [], [])
+    assert next(call) == b"words"
+    with pytest.raises(grpc.RpcError) as error:
+        next(call)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    questions.end()
+    eventually(lambda: node.server.open_calls() == 0)
+
+
+def test_methods_of_an_unknown_mode_are_refused() -> None:
+    """A mode is 0, 1 or 2."""
+    with pytest.raises(ValueError, match="Odd has mode 3"):
+        EdgeServer(Bell(), [("/t.T/Odd", 3)])
 
 
 def test_deadline_of_a_held_call_ends_it_natively(node: Node) -> None:
@@ -406,16 +622,23 @@ def test_unary_badly_framed_is_internal(node: Node, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "kind", "text"), [("GET", "application/grpc", b"use POST"), ("POST", "text/html", b"speaks gRPC")]
+    ("verb", "kind", "status", "text"),
+    [("GET", "application/grpc", b"405", b"use POST"), ("POST", "text/html", b"415", b"speaks gRPC")],
 )
-def test_request_that_is_not_grpc_is_refused_in_http(node: Node, verb: str, kind: str, text: bytes) -> None:
+def test_request_that_is_not_grpc_is_refused_in_http(
+    node: Node, verb: str, kind: str, status: bytes, text: bytes
+) -> None:
     """A browser gets an HTTP error with a sentence, 405 or 415."""
+    # HPACK's Huffman code: five bits for 0 to 2, six for the other digits, filled up with ones.
+    spelled = {b"405": b"\x83\x68\x0d\xff", b"415": b"\x83\x68\x2d\xff"}[status]
     with Raw(node.address) as raw:
         raw.headers(1, "/t.T/Echo", verb=verb, last=True, content_type=kind)
-        body = b""
+        headers = body = b""
         while text not in body:
             kind_of_frame, _, payload = raw.read()
+            headers += payload if kind_of_frame == 1 else b""
             body += payload if kind_of_frame == 0 else b""
+    assert spelled in headers
 
 
 @pytest.mark.parametrize(

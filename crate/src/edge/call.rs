@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything that needs no decision is answered here and never reaches Python: wrong method or content
 //! type, unknown path, bad framing, size limits, overload, deadlines. A call that does reach Python carries exactly one
-//! whole message, decompressed.
+//! whole message, decompressed; only a conversation carries more.
 
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
@@ -19,8 +19,9 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::conversation::Questions;
 use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
-use super::inbox::{Arrived, Charge, Load};
+use super::inbox::{Charge, Load};
 use super::network::{CallGuard, Network, Next};
 use super::status::{Status, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 
@@ -106,13 +107,13 @@ async fn in_time<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Optio
     .await
 }
 
-struct Caller<'a> {
-    network: &'a Rc<Network>,
-    connection: &'a Arc<Load>,
+pub struct Caller {
+    pub network: Rc<Network>,
+    connection: Arc<Load>,
 }
 
-impl Caller<'_> {
-    fn overloaded(&self) -> Status {
+impl Caller {
+    pub fn overloaded(&self) -> Status {
         self.network.shared.stats.lock().overloaded += 1;
         Status {
             retry_delay_ms: self.network.shared.settings.overload_retry_delay_ms,
@@ -125,17 +126,49 @@ impl Caller<'_> {
         Status::new(RESOURCE_EXHAUSTED, format!("received message larger than max ({bytes} vs. {limit})"))
     }
 
+    pub fn bad_frame(&self, error: FrameError) -> Status {
+        match error {
+            FrameError::TooLarge(bytes) => self.too_large(bytes),
+            FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
+        }
+    }
+
+    /// A first share of the inbox.
+    pub fn charge(&self, bytes: usize) -> Result<Charge, Status> {
+        let mut charge = Charge::new(&self.network.shared.load, &self.connection);
+        self.grow(&mut charge, bytes)?;
+        Ok(charge)
+    }
+
+    pub fn grow(&self, charge: &mut Charge, bytes: usize) -> Result<(), Status> {
+        let settings = &self.network.shared.settings;
+        match charge.grow(bytes, settings.inbox_bytes_max, settings.inbox_bytes_max_per_connection) {
+            true => Ok(()),
+            false => Err(self.overloaded()),
+        }
+    }
+
+    /// A message as it was before it was compressed.
+    pub fn plain(&self, compressed: bool, message: Bytes, gzip: bool, charge: &mut Charge) -> Result<Bytes, Status> {
+        if !compressed {
+            return Ok(message);
+        }
+        if !gzip {
+            return Err(Status::new(INTERNAL, "compressed message without grpc-encoding"));
+        }
+        let plain = match gunzip(&message, self.network.shared.settings.request_bytes_max) {
+            Ok(Some(plain)) => plain,
+            Ok(None) => return Err(Status::new(INTERNAL, "message is not valid gzip")),
+            Err(bytes) => return Err(self.too_large(bytes)),
+        };
+        self.grow(charge, plain.len().saturating_sub(message.len()))?;
+        Ok(plain)
+    }
+
     /// The one message of the request, and its share of the inbox.
     async fn read_message(&self, mut body: Incoming, gzip: bool) -> Result<(Bytes, Charge), Status> {
-        let settings = &self.network.shared.settings;
-        let mut charge = Charge::new(&self.network.shared.load, self.connection);
-        let mut grow =
-            |bytes| match charge.grow(bytes, settings.inbox_bytes_max, settings.inbox_bytes_max_per_connection) {
-                true => Ok(()),
-                false => Err(self.overloaded()),
-            };
-        grow(Charge::overhead())?;
-        let mut decoder = Decoder::new(settings.request_bytes_max);
+        let mut charge = self.charge(Charge::overhead())?;
+        let mut decoder = Decoder::new(self.network.shared.settings.request_bytes_max);
         let mut message = None;
         while !body.is_end_stream() {
             let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
@@ -145,13 +178,10 @@ impl Caller<'_> {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            grow(data.len())?;
+            self.grow(&mut charge, data.len())?;
             decoder.push(data);
             if message.is_none() {
-                message = decoder.next().map_err(|error| match error {
-                    FrameError::TooLarge(bytes) => self.too_large(bytes),
-                    FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
-                })?;
+                message = decoder.next().map_err(|error| self.bad_frame(error))?;
             }
             if message.is_some() && decoder.left() > 0 {
                 return Err(Status::new(INTERNAL, "more than one message in a unary request"));
@@ -160,30 +190,28 @@ impl Caller<'_> {
         let Some((compressed, message)) = message else {
             return Err(Status::new(INTERNAL, "request ended before its message was whole"));
         };
-        if !compressed {
-            return Ok((message, charge));
-        }
-        if !gzip {
-            return Err(Status::new(INTERNAL, "compressed message without grpc-encoding"));
-        }
-        let plain = match gunzip(&message, settings.request_bytes_max) {
-            Ok(Some(plain)) => plain,
-            Ok(None) => return Err(Status::new(INTERNAL, "message is not valid gzip")),
-            Err(bytes) => return Err(self.too_large(bytes)),
-        };
-        grow(plain.len().saturating_sub(message.len()))?;
+        let plain = self.plain(compressed, message, gzip, &mut charge)?;
         Ok((plain, charge))
     }
 
     async fn serve(
-        &self,
+        self,
         request: Request<Incoming>,
         method: usize,
         arrived: Instant,
     ) -> Result<Response<ReplyBody>, Status> {
-        let shared = &self.network.shared;
+        let shared = self.network.shared.clone();
         let deadline = deadline(request.headers(), arrived)?;
         let gzip = uses_gzip(request.headers())?;
+        if shared.methods[method].is_conversation {
+            let guard = self.network.open_call(method, arrived);
+            if let Some(deadline) = deadline {
+                self.fail_later(&guard, Box::pin(tokio::time::sleep_until(deadline.into())));
+            }
+            let questions = Questions { caller: self, id: guard.id, body: request.into_body(), gzip, deadline };
+            guard.own(tokio::task::spawn_local(questions.read()).abort_handle());
+            return Ok(grpc_response(ReplyBody::Stream(guard)));
+        }
         let mut timer: Timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         let (message, mut charge) = match in_time(&mut timer, self.read_message(request.into_body(), gzip)).await {
             Some(read) => read?,
@@ -194,15 +222,10 @@ impl Caller<'_> {
         }
         let guard = self.network.open_call(method, arrived);
         let id = guard.id;
-        self.network.tell(|news| news.calls.push(Arrived { id, method, message, deadline, charge }));
+        self.network.deliver(id, message, deadline, charge);
         if shared.methods[method].is_stream {
             if let Some(timer) = timer.take() {
-                let network = self.network.clone();
-                let task = tokio::task::spawn_local(async move {
-                    timer.await;
-                    network.fail(id, Status::deadline_exceeded());
-                });
-                guard.set_timer(task.abort_handle());
+                self.fail_later(&guard, timer);
             }
         }
         let ready = poll_fn(|cx| if guard.is_ready(cx.waker()) { Poll::Ready(()) } else { Poll::Pending });
@@ -210,6 +233,16 @@ impl Caller<'_> {
             self.network.fail(id, Status::deadline_exceeded());
         }
         Ok(respond(guard, shared.methods[method].is_stream))
+    }
+
+    /// Ends a stream at its deadline.
+    fn fail_later(&self, guard: &CallGuard, timer: Pin<Box<Sleep>>) {
+        let (network, id) = (self.network.clone(), guard.id);
+        let task = tokio::task::spawn_local(async move {
+            timer.await;
+            network.fail(id, Status::deadline_exceeded());
+        });
+        guard.own(task.abort_handle());
     }
 }
 
@@ -269,7 +302,7 @@ pub async fn serve_call(
         return Ok(trailers_only(&status));
     };
     let arrived = Instant::now();
-    let caller = Caller { network: &network, connection: &connection };
+    let caller = Caller { network: network.clone(), connection };
     Ok(match caller.serve(request, method, arrived).await {
         Ok(response) => response,
         Err(status) => {

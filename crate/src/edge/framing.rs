@@ -94,12 +94,14 @@ pub struct Packer {
     open: Vec<u8>,
     pub chunks: Vec<Bytes>,
     pub bytes: usize,
+    pub messages: usize,
 }
 
 impl Packer {
     pub fn push(&mut self, message: &[u8]) {
         let size = HEADER_BYTES + message.len();
         self.bytes += size;
+        self.messages += 1;
         if !self.open.is_empty() && self.open.len() + size > CHUNK_BYTES {
             self.flush();
         }

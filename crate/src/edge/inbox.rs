@@ -1,7 +1,8 @@
 //! News on its way to Python.
 //!
-//! Invariant: every call that entered the inbox leaves it exactly once: handed out by `take`, or dropped there because
-//! its caller has gone or its deadline has passed. Only the end of a call that was handed out is told as `closed`.
+//! Invariant: every message that entered the inbox leaves it exactly once: handed out by `take`, or dropped there because
+//! its caller has gone or its deadline has passed. Only the end of a call that was handed out is told as `closed`; the
+//! messages of one call are handed out in order, and none after its end was told.
 //! What waits here is bounded by `Load`, per node and per connection, before it enters.
 
 use std::collections::{HashSet, VecDeque};
@@ -48,6 +49,12 @@ impl Charge {
         self.node.calls.fetch_add(1, Relaxed) < calls_max
     }
 
+    /// The share for `bytes` of what this one stands for.
+    pub fn split(&mut self, bytes: usize) -> Charge {
+        self.bytes -= bytes;
+        Charge { node: self.node.clone(), connection: self.connection.clone(), bytes, calls: 0 }
+    }
+
     pub const fn overhead() -> usize {
         CALL_BYTES
     }
@@ -66,6 +73,8 @@ pub struct Arrived {
     pub method: usize,
     pub message: Bytes,
     pub deadline: Option<Instant>,
+    /// Of its call; only a conversation has more than one.
+    pub is_first: bool,
     #[expect(dead_code, reason = "held until the call leaves the inbox, and then given back")]
     pub charge: Charge,
 }
@@ -133,7 +142,9 @@ impl Taker {
                 break;
             };
             if call.deadline.is_some_and(|deadline| deadline <= now) {
-                self.expired.insert(call.id);
+                if call.is_first {
+                    self.expired.insert(call.id);
+                }
             } else {
                 calls.push(call);
             }
@@ -145,9 +156,16 @@ impl Taker {
         if gone.is_empty() {
             return Vec::new();
         }
-        let mut unseen: HashSet<u64> = gone.iter().copied().collect();
-        self.waiting.retain(|call| !unseen.remove(&call.id));
-        gone.iter().copied().filter(|id| unseen.contains(id) && !self.expired.remove(id)).collect()
+        let over: HashSet<u64> = gone.iter().copied().collect();
+        let mut unseen = HashSet::new();
+        self.waiting.retain(|call| {
+            let is_over = over.contains(&call.id);
+            if is_over && call.is_first {
+                unseen.insert(call.id);
+            }
+            !is_over
+        });
+        gone.iter().copied().filter(|id| !unseen.contains(id) && !self.expired.remove(id)).collect()
     }
 }
 
@@ -159,7 +177,7 @@ mod tests {
     fn call(id: u64, deadline: Option<Instant>, load: &Arc<Load>) -> Arrived {
         let mut charge = Charge::new(load, &Arc::default());
         assert!(charge.grow(10, 1000, 1000) && charge.enter(100));
-        Arrived { id, method: 0, message: Bytes::new(), deadline, charge }
+        Arrived { id, method: 0, message: Bytes::new(), deadline, is_first: true, charge }
     }
 
     fn ids(calls: &[Arrived]) -> Vec<u64> {
@@ -179,6 +197,18 @@ mod tests {
         assert_eq!((ids(&second), closed), (vec![], vec![1]));
         news.gone = vec![2];
         assert_eq!(taker.take(&mut news, 10, now).1, Vec::<u64>::new());
+        drop(first);
+        assert_eq!((load.bytes.load(Relaxed), load.calls.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn the_end_of_a_conversation_drops_all_its_messages_and_is_told_once_one_was_seen() {
+        let (load, now, mut taker) = (Arc::<Load>::default(), Instant::now(), Taker::default());
+        let later = |id| Arrived { is_first: false, ..call(id, None, &load) };
+        let calls = vec![call(1, None, &load), call(2, None, &load), later(1), later(2), later(1)];
+        let (first, _) = taker.take(&mut News { calls, ..News::default() }, 1, now);
+        let (second, closed) = taker.take(&mut News { gone: vec![1, 2], ..News::default() }, 10, now);
+        assert_eq!((ids(&first), ids(&second), closed), (vec![1], vec![], vec![1]));
         drop(first);
         assert_eq!((load.bytes.load(Relaxed), load.calls.load(Relaxed)), (0, 0));
     }

@@ -8,6 +8,7 @@ mod address;
 mod call;
 mod channel;
 mod client;
+mod conversation;
 mod executor;
 mod framing;
 mod http1;

@@ -1,14 +1,14 @@
 //! The network thread's own books: every open call, and the news for Python that pile up while tasks run.
 //!
 //! Invariant: only the network thread touches `Network`, so nothing in it is locked. A call is in the table from the
-//! moment it is put into the inbox until its status is sent or its caller has gone, and its id is never reused.
+//! moment it is opened until its status is sent or its caller has gone, and its id is never reused.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -18,14 +18,20 @@ use tokio::sync::{oneshot, watch, Notify};
 use tokio::task::AbortHandle;
 
 use super::framing::CHUNK_BYTES;
-use super::inbox::{HttpArrived, Load, News, Taker};
+use super::inbox::{Arrived, Charge, HttpArrived, Load, News, Taker};
 use super::outbox::{Batch, HttpReply, Outbox};
 use super::stats::Stats;
-use super::status::{Status, CANCELLED};
+use super::status::{Status, CANCELLED, RESOURCE_EXHAUSTED};
 use crate::bell::Bell;
 
 /// The low bits of a call id are its place in the table, the rest counts up.
 const PLACE_BITS: u32 = 24;
+
+/// Messages of one conversation that Python has not answered; its reader waits before it takes more.
+const UNANSWERED_MAX: usize = 16;
+
+/// A reply stream that already holds so many times `stream_buffer_bytes` and is sent more is ended.
+const UNREAD_BUFFERS_MAX: usize = 8;
 
 /// Chunks smaller than this are joined with what follows.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
@@ -47,7 +53,10 @@ pub struct Settings {
 
 pub struct Method {
     pub path: String,
+    /// The reply is a stream.
     pub is_stream: bool,
+    /// The request is a stream too.
+    pub is_conversation: bool,
 }
 
 /// What both sides see. Locks are held for a swap or a few counters, never across work.
@@ -76,8 +85,25 @@ struct OpenCall {
     buffered: usize,
     /// Python has sent since its last progress report.
     owes_progress: bool,
+    /// A message was put into the inbox: Python will know of the call.
+    announced: bool,
+    /// Messages put into the inbox that no message answers yet. Means something for a conversation only.
+    unanswered: usize,
+    /// A conversation's reader that waits for room.
+    reader: Option<Waker>,
+    /// How a conversation ends once everything is answered: nothing more will be asked.
+    last: Option<Status>,
     finish: Option<Status>,
-    timer: Option<AbortHandle>,
+    /// End with the call.
+    tasks: Vec<AbortHandle>,
+}
+
+impl OpenCall {
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 /// What a call has for its reader.
@@ -135,7 +161,7 @@ impl Network {
         }
     }
 
-    /// Opens a call that `tell` will announce. The guard closes it.
+    /// Opens a call that `deliver` will announce. The guard closes it.
     pub fn open_call(self: &Rc<Self>, method: usize, arrived: Instant) -> CallGuard {
         let is_stream = self.shared.methods[method].is_stream;
         let mut calls = self.calls.borrow_mut();
@@ -151,8 +177,12 @@ impl Network {
             chunks: VecDeque::new(),
             buffered: 0,
             owes_progress: false,
+            announced: false,
+            unanswered: 0,
+            reader: None,
+            last: None,
             finish: None,
-            timer: None,
+            tasks: Vec::new(),
         });
         self.shared.open_calls.fetch_add(1, Relaxed);
         if is_stream {
@@ -172,6 +202,53 @@ impl Network {
         }
     }
 
+    /// Puts a message of an open call into the inbox.
+    pub fn deliver(&self, id: u64, message: Bytes, deadline: Option<Instant>, charge: Charge) {
+        self.with_call(id, |call| {
+            let is_first = !std::mem::replace(&mut call.announced, true);
+            call.unanswered += 1;
+            let arrived = Arrived { id, method: call.method, message, deadline, is_first, charge };
+            self.tell(|news| news.calls.push(arrived));
+        });
+    }
+
+    /// Waits until a conversation may ask more. False: it has ended. What bounds it is what Python has not answered,
+    /// and what the caller has not read.
+    pub fn poll_room(&self, id: u64, waker: &Waker) -> Poll<bool> {
+        let mut room = Poll::Ready(false);
+        self.with_call(id, |call| {
+            let is_full =
+                call.unanswered >= UNANSWERED_MAX || call.buffered >= self.shared.settings.stream_buffer_bytes;
+            if is_full {
+                call.reader = Some(waker.clone());
+                room = Poll::Pending;
+            } else {
+                room = Poll::Ready(true);
+            }
+        });
+        room
+    }
+
+    /// Ends a conversation as soon as every message of it is answered.
+    pub fn end_when_answered(&self, id: u64, status: Status) {
+        self.with_call(id, |call| {
+            call.last = Some(status);
+            self.end_if_answered(call);
+        });
+    }
+
+    fn end_if_answered(&self, call: &mut OpenCall) {
+        if call.unanswered > 0 {
+            return;
+        }
+        if let Some(status) = call.last.take() {
+            call.finish = Some(status);
+            if call.announced {
+                self.tell(|news| news.gone.push(call.id));
+            }
+        }
+    }
+
     pub fn carry_out(&self, batch: Batch) {
         for (id, message) in batch.replies {
             self.with_call(id, |call| {
@@ -179,12 +256,21 @@ impl Network {
                 call.finish = Some(Status::ok());
             });
         }
-        for (id, chunks, bytes) in batch.items {
-            self.with_call(id, |call| {
-                call.chunks.extend(chunks);
-                call.buffered += bytes;
+        let unread_bytes_max = self.shared.settings.stream_buffer_bytes.saturating_mul(UNREAD_BUFFERS_MAX);
+        for items in batch.items {
+            let mut is_unread = false;
+            self.with_call(items.id, |call| {
+                is_unread = call.buffered >= unread_bytes_max;
+                call.chunks.extend(items.chunks);
+                call.buffered += items.bytes;
                 call.owes_progress = true;
+                call.unanswered = call.unanswered.saturating_sub(items.messages);
+                call.wake_reader();
+                self.end_if_answered(call);
             });
+            if is_unread {
+                self.fail(items.id, Status::new(RESOURCE_EXHAUSTED, "the replies of this stream are not read"));
+            }
         }
         for (id, status) in batch.failed {
             self.fail(id, status);
@@ -205,7 +291,9 @@ impl Network {
             call.chunks.clear();
             call.buffered = 0;
             call.finish = Some(status);
-            self.tell(|news| news.gone.push(id));
+            if call.announced {
+                self.tell(|news| news.gone.push(id));
+            }
         });
     }
 
@@ -255,6 +343,7 @@ impl CallGuard {
                 let buffered = call.buffered;
                 self.network.tell(|news| news.progress.push((self.id, buffered)));
             }
+            call.wake_reader();
             return Next::Data(chunk);
         }
         if let Some(status) = call.finish.take() {
@@ -284,9 +373,10 @@ impl CallGuard {
         self.network.calls.borrow().get(self.place).is_some_and(|call| !call.chunks.is_empty())
     }
 
-    pub fn set_timer(&self, timer: AbortHandle) {
+    /// The task ends with the call.
+    pub fn own(&self, task: AbortHandle) {
         if let Some(call) = self.network.calls.borrow_mut().get_mut(self.place) {
-            call.timer = Some(timer);
+            call.tasks.push(task);
         }
     }
 
@@ -300,9 +390,7 @@ impl CallGuard {
         if call.is_stream {
             shared.open_streams.fetch_sub(1, Relaxed);
         }
-        if let Some(timer) = call.timer {
-            timer.abort();
-        }
+        call.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -313,7 +401,7 @@ impl Drop for CallGuard {
             return;
         };
         let code = call.finish.as_ref().map_or(CANCELLED, |status| status.code);
-        if call.finish.is_none() {
+        if call.finish.is_none() && call.announced {
             self.network.tell(|news| news.gone.push(self.id));
         }
         self.close(&mut calls, code);

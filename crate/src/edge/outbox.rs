@@ -16,11 +16,19 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
+/// Messages of one reply stream, in chunks.
+pub struct Items {
+    pub id: u64,
+    pub chunks: Vec<Bytes>,
+    pub bytes: usize,
+    pub messages: usize,
+}
+
 /// What one `emit` says. Messages are framed already.
 #[derive(Default)]
 pub struct Batch {
     pub replies: Vec<(u64, Bytes)>,
-    pub items: Vec<(u64, Vec<Bytes>, usize)>,
+    pub items: Vec<Items>,
     /// Ends of calls that Python does not know of: it sent something too large. Told as closed.
     pub failed: Vec<(u64, Status)>,
     pub finished: Vec<(u64, Status)>,

@@ -28,10 +28,15 @@ use super::framing::{encode, Packer};
 use super::http1;
 use super::inbox::{Load, News};
 use super::network::{Method, Network, Settings, Shared};
-use super::outbox::{Batch, HttpReply, Listener, Order};
+use super::outbox::{Batch, HttpReply, Items as Packed, Listener, Order};
 use super::stats::{Stats, LATENCY_BOUNDS};
 use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
 use crate::bell::Bell;
+
+/// Modes of a method: one message and one reply, one message and a stream of replies, two streams.
+const UNARY: u8 = 0;
+const REPLY_STREAM: u8 = 1;
+const CONVERSATION: u8 = 2;
 
 /// How long a poll may leave a signal unhandled.
 const SIGNAL_SLICE: Duration = Duration::from_millis(100);
@@ -335,7 +340,7 @@ impl EdgeServer {
     #[allow(clippy::too_many_arguments)]
     fn new(
         bell: Bell,
-        methods: Vec<(String, bool)>,
+        methods: Vec<(String, u8)>,
         request_bytes_max: usize,
         reply_bytes_max: usize,
         inbox_bytes_max: usize,
@@ -367,7 +372,13 @@ impl EdgeServer {
         if numbers.len() != methods.len() {
             return Err(PyValueError::new_err("two methods have the same path"));
         }
-        let methods: Vec<Method> = methods.into_iter().map(|(path, is_stream)| Method { path, is_stream }).collect();
+        let methods = methods.into_iter().map(|(path, mode)| match mode {
+            UNARY..=CONVERSATION => {
+                Ok(Method { path, is_stream: mode >= REPLY_STREAM, is_conversation: mode == CONVERSATION })
+            }
+            _ => Err(PyValueError::new_err(format!("method {path} has mode {mode}, which is none of 0, 1, 2"))),
+        });
+        let methods = methods.collect::<PyResult<Vec<Method>>>()?;
         let shared = Arc::new(Shared {
             bell,
             settings,
@@ -467,7 +478,8 @@ impl EdgeServer {
                 }
             }
             packer.flush();
-            batch.items.push((*id, packer.chunks, packer.bytes));
+            let Packer { chunks, bytes, messages, .. } = packer;
+            batch.items.push(Packed { id: *id, chunks, bytes, messages });
         }
         for (id, code, message, details, retry_delay_ms) in finished {
             let code = if (code as usize) < CODES { code } else { UNKNOWN };

@@ -1,9 +1,10 @@
 """Server reflection, v1 and v1alpha: the same messages under two names, and one pure function behind both.
 
-The stream is answered once: the first question of each call, then its end. A client that asks more opens more calls.
+Every question of a stream is answered as it comes, by one message. The edge ends the stream when no more are asked.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dkv.model.errors import Code
 from dkv.services.calls import Accept, parse_each
@@ -33,10 +34,15 @@ def answer(request: wire.ServerReflectionRequest) -> wire.ServerReflectionRespon
 
 def _file_of(symbol: str) -> str:
     """Name of the file that declares a symbol; empty when none does."""
-    try:
+    with suppress(KeyError):
         return str(schema.POOL.FindFileContainingSymbol(symbol).name)
-    except KeyError:
-        return ""
+    # The pool does not count members as symbols of a file; tools ask for methods and fields all the same.
+    with suppress(KeyError):
+        return str(schema.POOL.FindMethodByName(symbol).containing_service.file.name)
+    with suppress(KeyError):
+        schema.POOL.FindFieldByName(symbol)
+        return _file_of(symbol.rpartition(".")[0])
+    return ""
 
 
 def _add_file(reply: wire.ServerReflectionResponse, name: str) -> None:
@@ -75,8 +81,7 @@ class ReflectionService:
         """By method number."""
 
     def server_reflection_info(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
-        """ServerReflectionRequest: one answer, then the end of the stream."""
+        """ServerReflectionRequest: one answer each; a call that asks more often is here more often."""
         ids, requests = parse_each(wire.ServerReflectionRequest.FromString, call_ids, messages, turn)
         for call_id, request in zip(ids, requests, strict=True):
             turn.items.append((call_id, [answer(request).SerializeToString()]))
-            turn.finished.append((call_id, 0, "", b"", -1))

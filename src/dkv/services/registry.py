@@ -19,8 +19,8 @@ class Services:
     """What a node serves. One thread calls it."""
 
     def __init__(self, limits: Limits, identity: NodeIdentity | None = None) -> None:
-        self.methods: list[tuple[str, bool]] = list(METHODS)
-        """(path, whether the reply is a stream), by method number: what an edge server is made with."""
+        self.methods: list[tuple[str, int]] = list(METHODS)
+        """(path, mode), by method number: what an edge server is made with."""
         self.kv = KvService(limits)
         self.health = HealthService()
         self.discovery_node = DiscoveryNodeService(identity or NodeIdentity())

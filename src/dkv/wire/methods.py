@@ -15,23 +15,26 @@ REFLECTION_PATH = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 REFLECTION_ALPHA_PATH = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 GET_STATUS_PATH = "/dkv.serverpb.DKVDiscoveryNode/GetStatus"
 
-METHODS: tuple[tuple[str, bool], ...] = (
-    (PUT_PATH, False),
-    (DELETE_PATH, False),
-    (GET_PATH, False),
-    (MULTI_GET_PATH, False),
-    (MULTI_PUT_PATH, False),
-    (ITERATE_PATH, True),
-    (COMPARE_AND_SET_PATH, False),
-    (DELETE_RANGE_PATH, False),
-    (LIMITS_PATH, False),
-    (HEALTH_CHECK_PATH, False),
-    (HEALTH_WATCH_PATH, True),
-    (REFLECTION_PATH, True),
-    (REFLECTION_ALPHA_PATH, True),
-    (GET_STATUS_PATH, False),
+UNARY, REPLY_STREAM, CONVERSATION = range(3)
+"""Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
+
+METHODS: tuple[tuple[str, int], ...] = (
+    (PUT_PATH, UNARY),
+    (DELETE_PATH, UNARY),
+    (GET_PATH, UNARY),
+    (MULTI_GET_PATH, UNARY),
+    (MULTI_PUT_PATH, UNARY),
+    (ITERATE_PATH, REPLY_STREAM),
+    (COMPARE_AND_SET_PATH, UNARY),
+    (DELETE_RANGE_PATH, UNARY),
+    (LIMITS_PATH, UNARY),
+    (HEALTH_CHECK_PATH, UNARY),
+    (HEALTH_WATCH_PATH, REPLY_STREAM),
+    (REFLECTION_PATH, CONVERSATION),
+    (REFLECTION_ALPHA_PATH, CONVERSATION),
+    (GET_STATUS_PATH, UNARY),
 )
-"""(path, whether the reply is a stream), by method number."""
+"""(path, mode), by method number."""
 
 (
     PUT,

@@ -36,6 +36,12 @@ def test_symbol_is_answered_with_its_file_and_all_imports_before_it(symbol: str)
     assert found[-1] == "dkv/serverpb/admin.proto"
 
 
+@pytest.mark.parametrize("symbol", ["dkv.serverpb.DKV.Put", "dkv.serverpb.PutRequest.key"])
+def test_member_is_answered_with_the_file_of_its_parent(symbol: str) -> None:
+    """Tools describe a method or a field by its full name."""
+    assert files(answer(ServerReflectionRequest(file_containing_symbol=symbol)))[-1] == "dkv/serverpb/api.proto"
+
+
 def test_filename_is_answered_with_the_file() -> None:
     """The other way to ask."""
     assert files(answer(ServerReflectionRequest(file_by_filename="models/node_info.proto"))) == [
@@ -68,8 +74,20 @@ def test_extensions_of_a_type_we_have_are_none() -> None:
 
 
 @pytest.mark.parametrize("method", [methods.REFLECTION, methods.REFLECTION_ALPHA])
-def test_call_is_answered_once_and_ended(services: Services, turn: Turn, method: int) -> None:
-    """Both versions answer the first question and end the stream."""
-    services.accept(method, [4], [ServerReflectionRequest(list_services="").SerializeToString()], turn)
-    assert turn.items[0][0] == 4
-    assert turn.finished == [(4, 0, "", b"", -1)]
+def test_every_question_of_a_stream_is_answered_and_the_stream_stays_open(
+    services: Services, turn: Turn, method: int
+) -> None:
+    """Both versions answer in order, one message for each; the edge ends the stream."""
+    first, second = ServerReflectionRequest(list_services=""), ServerReflectionRequest(file_by_filename="no.proto")
+    services.accept(method, [4, 4], [first.SerializeToString(), second.SerializeToString()], turn)
+    answers = [ServerReflectionResponse.FromString(message) for _, (message,) in turn.items]
+    assert [call_id for call_id, _ in turn.items] == [4, 4]
+    assert [each.original_request for each in answers] == [first, second]
+    assert turn.finished == []
+
+
+def test_question_that_is_malformed_ends_its_stream(services: Services, turn: Turn) -> None:
+    """Bytes that are no question fail the call that sent them."""
+    services.accept(methods.REFLECTION, [4], [b"\xff"], turn)
+    assert turn.items == []
+    assert [(call_id, code) for call_id, code, *_ in turn.finished] == [(4, 3)]

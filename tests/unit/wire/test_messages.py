@@ -32,17 +32,18 @@ def test_default_pool_after_import_knows_no_file_of_ours() -> None:
 
 def test_methods_of_the_table_exist_in_the_descriptors_with_their_kind() -> None:
     """Every path names an RPC of the .proto files, and says rightly whether it streams."""
-    for path, streaming in methods.METHODS:
+    for path, mode in methods.METHODS:
         service, _, rpc = path[1:].partition("/")
         method = schema.POOL.FindServiceByName(service).methods_by_name[rpc]
-        assert method.server_streaming == streaming
+        assert method.server_streaming == (mode != methods.UNARY)
+        assert method.client_streaming == (mode == methods.CONVERSATION)
 
 
 def test_method_numbers_follow_the_table() -> None:
     """A constant is the place of its path."""
     assert methods.METHODS[methods.PUT][0] == methods.PUT_PATH
     assert methods.METHODS[methods.GET_STATUS][0] == methods.GET_STATUS_PATH
-    assert methods.METHODS[methods.ITERATE] == (methods.ITERATE_PATH, True)
+    assert methods.METHODS[methods.ITERATE] == (methods.ITERATE_PATH, methods.REPLY_STREAM)
 
 
 def test_additions_to_upstream_messages_have_numbers_from_100() -> None:
