@@ -24,9 +24,9 @@ def put_request(client: Any, key: bytes, value: bytes) -> bytes:
     return bytes(client.wire.message("dkv.serverpb.PutRequest")(key=key, value=value).SerializeToString())
 
 
-def resident_bytes(server: Any) -> int:
+def resident_bytes(server: Any, name: str = "VmRSS") -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
+    (line,) = (line for line in status.splitlines() if line.startswith(name))
     return int(line.split()[1]) << 10
 
 
@@ -69,6 +69,25 @@ def test_iterate_whose_reader_sleeps_holds_little_memory_and_no_one_up(
         sleeper.cancel()
     well(server)
     assert server.stop() == 0
+
+
+def test_multi_get_of_more_than_fits_a_reply_is_refused_without_reading_it_all(
+    make_server: Callable[..., Any], make_client: Callable[..., Any]
+) -> None:
+    """400 times 4 MiB in one call: the limit is met while reading, so memory stays far below 1.6 GiB."""
+    server = make_server("--block-cache-size", "0")
+    client = make_client(server)
+    assert client("Put", key=b"big", value=bytes(4 << 20)).status.code == 0
+    before = resident_bytes(server, "VmHWM")
+    code, text = client.refused("MultiGet", keys=[b"big"] * 400)
+    assert (code, text.startswith("reply bytes")) == (grpc.StatusCode.INVALID_ARGUMENT, True), text
+    assert resident_bytes(server, "VmHWM") - before < 400 << 20
+    client("MultiPut", putRequest=[{"key": b"%05d" % number, "value": b"%d" % number} for number in range(10_000)])
+    found = client("MultiGet", keys=[b"%05d" % number for number in range(10_000)]).keyValues
+    assert [(pair.key, pair.value) for pair in found] == [
+        (b"%05d" % number, b"%d" % number) for number in range(10_000)
+    ]
+    well(server)
 
 
 def test_flood_beyond_the_inbox_is_refused_in_part_and_then_over(
