@@ -152,9 +152,13 @@ class Replica:
         """The rows of the user keys in [start, end); an empty end means to the last key."""
         return self._data + start, self._data + end if end else rows.data_range(self.space)[1]
 
-    def expired_range(self) -> Range:
-        """The expiry index, what is due first. All of it, so that a scan also shows where the rest begins."""
-        return rows.expiry_range(self.space)
+    def expired_range(self, since: tuple[int, bytes] | None = None) -> Range:
+        """The expiry index, what is due first. All of it, so that a scan also shows where the rest begins.
+
+        `since`: the first (expires_at, key) that an earlier scan found due. Nothing is below it, nor will be, as log
+        time has passed it; but the deleted rows there lie in the engine for long, and would be walked over."""
+        start, end = rows.expiry_range(self.space)
+        return rows.expiry_row_key(self.space, *since) if since else start, end
 
     def lead(self, now: Now) -> None:
         """This replica leads from now on: a new run of its clock; see `clock.frozen` afterwards."""
