@@ -11,6 +11,7 @@ from dkv.model.errors import Code, Corrupt, NoLeader, Overloaded
 from dkv.model.limits import Limits
 from dkv.ports.clock import Now
 from dkv.ports.store import Scan, Store
+from dkv.services.calls import fail
 from dkv.services.turn import ScanRequest, Turn
 from dkv.vbucket.replica import Replica
 
@@ -47,9 +48,9 @@ class Scans:
         """Pin a view for each new request of the turn: the state as of this turn."""
         for request in turn.scans:
             if not is_readable:
-                turn.fail(request.call_id, NoLeader("no leader is known for this vBucket, try again"))
+                fail(turn, request.call_id, NoLeader("no leader is known for this vBucket, try again"))
             elif len(self._open) >= self._limits.iterates_open_max:
-                turn.fail(request.call_id, Overloaded(f"{len(self._open)} iterates are open already", 1_000))
+                fail(turn, request.call_id, Overloaded(f"{len(self._open)} iterates are open already", 1_000))
             else:
                 self._open[request.call_id] = self._start(request, now)
 

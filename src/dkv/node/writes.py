@@ -12,6 +12,7 @@ from dkv.model.errors import DkvError, NoLeader, OutcomeUnknown, Overloaded
 from dkv.model.limits import Limits
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
+from dkv.services.calls import fail
 from dkv.services.turn import PutReplies, Turn
 from dkv.vbucket.replica import EntryResult, Replica
 
@@ -90,4 +91,4 @@ def _answer_runs(waiting: Waiting, outcomes: Sequence[Outcome], log_time: int, t
 def _fail_all(turn: Turn, call_ids: list[int], error: DkvError) -> None:
     for call_id in call_ids:
         if call_id:
-            turn.fail(call_id, error)
+            fail(turn, call_id, error)
