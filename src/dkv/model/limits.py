@@ -5,6 +5,9 @@ from dataclasses import dataclass
 KEY_BYTES_MAX = 65_000
 """Persisted format: a key's length is a u16."""
 
+ENTRY_OVERHEAD_BYTES = 40
+"""Tags, lengths, expireTS and ttlMs of an entry of a batch, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -25,3 +28,8 @@ class Limits:
     sessions_max: int = 10_000
     session_outstanding_max: int = 1_024
     session_idle_ms_max: int = 3_600_000
+
+    @property
+    def message_bytes_max(self) -> int:
+        """Of an encoded request: the payload and what surrounds it, with room for our typed error to be the answer."""
+        return self.request_bytes_max + (64 << 10) + ENTRY_OVERHEAD_BYTES * self.multi_put_entries_max

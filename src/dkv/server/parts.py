@@ -69,7 +69,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
     edge = EdgeServer(
         bell,
         services.methods,
-        request_bytes_max=limits.request_bytes_max + (64 << 10),
+        request_bytes_max=limits.message_bytes_max,
         inbox_bytes_max=settings.inbox_bytes_max,
         connections_max=connections_max(raise_limit()),
     )
