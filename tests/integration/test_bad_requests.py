@@ -1,6 +1,7 @@
 """What no caller should send, sent to a real server: refused in words, and the server goes on for everyone else."""
 
 import random
+import re
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ PATHS = [path for path, _ in METHODS]
 IGNORES_ITS_REQUEST = {"/dkv.v1.KV/Limits", "/dkv.serverpb.DKVDiscoveryNode/GetStatus"}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SEED = 20_240_501
+HTTP_ADDRESS = re.compile(r"HTTP on ([0-9.]+:[0-9]+)")
 
 
 @pytest.fixture(autouse=True)
@@ -338,6 +340,32 @@ def test_bytes_that_are_not_http2_end_only_their_connection(server: Any, client:
         peer.socket.shutdown(socket.SHUT_WR)
     assert client("Put", key=b"garbage", value=b"fine").status.code == 0
     peer.until_closed()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        random.Random(SEED).randbytes(100_000),
+        PREFACE + SETTINGS,
+        b"GET /metrics HTTP/1.1\r\n" + b"x: y\r\n" * 100_000,
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=["random", "HTTP/2", "many headers", "long path", "long body", "long chunk", "a path upwards"],
+)
+def test_http_port_given_nonsense_serves_the_next_one(server: Any, client: Any, request_bytes: bytes) -> None:
+    """Whatever comes, that connection is ended, /metrics answers the next caller, and so does gRPC."""
+    address = HTTP_ADDRESS.search(server.output())
+    assert address is not None, server.output()
+    peer = Frames(address[1]).send(request_bytes)
+    with suppress(OSError):
+        peer.socket.shutdown(socket.SHUT_WR)
+    assert b"root:" not in peer.until_closed()
+    scrape = Frames(address[1]).send(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert scrape.until_closed().startswith(b"HTTP/1.1 200 ")
+    assert client("Put", key=b"http", value=b"fine").status.code == 0
 
 
 def test_connections_that_say_nothing_hold_up_nobody(server: Any, client: Any) -> None:

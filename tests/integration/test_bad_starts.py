@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,23 @@ def test_folder_of_a_running_server_is_refused_to_a_second(
     client.close()
     client = make_client(first.start())
     assert [client("Get", key=key).value for key in (b"before", b"after")] == [b"v", b"v"]
+
+
+@pytest.mark.parametrize(
+    "mark", ["LOCK", "DKV.new", "DKV", "logs/*.raftlog", "data/CURRENT", "data/MANIFEST-*", "data/OPTIONS-*"]
+)
+def test_start_killed_at_any_step_leaves_a_folder_that_opens(
+    tmp_path: Path, make_server: Callable[..., Any], make_client: Callable[..., Any], mark: str
+) -> None:
+    """kill -9 as soon as a file of the first start appears; the next start takes the folder as it is."""
+    command = [sys.executable, "-m", "dkv.cli.dkvsrv", "--db-folder", str(tmp_path / "db")]
+    command += ["--listen-addr", "127.0.0.1:0", "--http-listen-addr", "127.0.0.1:0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + REFUSAL_SECONDS_MAX
+        while not any((tmp_path / "db").glob(mark)) and not any((tmp_path / "db").glob("data/OPTIONS-*")):
+            assert time.monotonic() < deadline
+        first.kill()
+    server = make_server()
+    assert make_client(server)("Put", key=b"k", value=b"v").status.code == 0
+    assert server.stop() == 0, server.output()
