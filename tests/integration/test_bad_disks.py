@@ -87,14 +87,14 @@ def test_disk_below_the_low_water_mark_refuses_writes_until_there_is_room(
     client = make_client(server)
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(free_bytes(disk) - (16 << 20)))
-    count, failed = put_until_it_fails(client, b"a", 64 << 10)
+    count, failed = put_until_it_fails(client, b"a", 4 << 10)
     assert failed.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "the disk has less than 12 MiB left" in failed.details()
     assert count > 0
     for rpc, fields in (("Delete", {"key": b"a0"}), ("CompareAndSet", {"key": b"new", "newValue": b"v"})):
         assert client.refused(rpc, **fields)[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
     for number in range(count):
-        assert client("Get", key=b"a%d" % number).value == value_of(number, 64 << 10)
+        assert client("Get", key=b"a%d" % number).value == value_of(number, 4 << 10)
     assert len(client.all("Iterate", keyPrefix=b"a")) == count
     ballast.unlink()
 
