@@ -11,8 +11,8 @@ pytest.importorskip("dkv._native", reason="the native module is not built")
 
 from dkv.testing.sim import Failure, Summary, run_seed, run_seeds
 
-SECONDS = float(os.environ.get("DKV_SIM_SECONDS", "20"))
-FIRST = int(os.environ.get("DKV_SIM_FIRST", "1"))
+SECONDS = float(os.environ.get("SIMULATION_SECONDS", "20"))
+FIRST = int(os.environ.get("SIMULATION_FIRST", "1"))
 SOURCES = Path(__file__).parents[2] / "src"
 
 
