@@ -33,3 +33,8 @@ class Limits:
     def message_bytes_max(self) -> int:
         """Of an encoded request: the payload and what surrounds it, with room for our typed error to be the answer."""
         return self.request_bytes_max + (64 << 10) + ENTRY_OVERHEAD_BYTES * self.multi_put_entries_max
+
+    @property
+    def reply_message_bytes_max(self) -> int:
+        """Of an encoded reply: the longest MultiGet, or one pair of an Iterate, and what surrounds it."""
+        return max(self.reply_bytes_max, self.key_bytes_max + self.value_bytes_max) + (64 << 10)

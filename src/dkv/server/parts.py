@@ -70,6 +70,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         bell,
         services.methods,
         request_bytes_max=limits.message_bytes_max,
+        reply_bytes_max=limits.reply_message_bytes_max,
         inbox_bytes_max=settings.inbox_bytes_max,
         connections_max=connections_max(raise_limit()),
     )
