@@ -36,7 +36,7 @@ class Upkeep:
         self._free_bytes_min = free_bytes_min
         self._raft_ticked_ms = -1
         self._ticked_ms = self._swept_ms = self._synced_ms = self._disk_checked_ms = -1_000_000
-        self._bytes_since_sync = 0
+        self._bytes_since_sync = self._bytes_since_disk_check = 0
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
         self._index_at_sync = replica.applied_index
@@ -75,6 +75,7 @@ class Upkeep:
 
     def note_applied(self, applied_bytes: int) -> None:
         self._bytes_since_sync += applied_bytes
+        self._bytes_since_disk_check += applied_bytes
 
     def after_turn(self, now: Now) -> None:
         self._tick_raft(now)
@@ -99,8 +100,9 @@ class Upkeep:
 
     def disk_full(self, now: Now) -> Overloaded | None:
         """Refuse writes before either store meets a full disk; reads go on, writes resume by themselves."""
-        if now.monotonic_ms - self._disk_checked_ms >= DISK_CHECK_INTERVAL_MS:
-            self._disk_checked_ms = now.monotonic_ms
+        wrote_much = self._bytes_since_disk_check > self._free_bytes_min // 16
+        if wrote_much or now.monotonic_ms - self._disk_checked_ms >= DISK_CHECK_INTERVAL_MS:
+            self._disk_checked_ms, self._bytes_since_disk_check = now.monotonic_ms, 0
             self._is_disk_full = self._store.free_bytes() < self._free_bytes_min
         if not self._is_disk_full:
             return None
