@@ -20,6 +20,8 @@ from dkv.storage.rocksdb import RocksDbStore
 VBUCKET = 1
 """A standalone server has one vBucket."""
 LOG_FILE_BYTES = 64 << 20
+INBOX_BYTES_MAX_PER_CONNECTION = 16 << 20
+"""Unless requests may be larger: two of the largest always fit, or the largest could never be sent."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         request_bytes_max=limits.message_bytes_max,
         reply_bytes_max=limits.reply_message_bytes_max,
         inbox_bytes_max=settings.inbox_bytes_max,
+        inbox_bytes_max_per_connection=max(INBOX_BYTES_MAX_PER_CONNECTION, 2 * limits.message_bytes_max),
         connections_max=connections_max(raise_limit()),
     )
     services.measure(edge=edge.stats, store=store.stats, consensus=consensus.stats)
