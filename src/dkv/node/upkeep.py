@@ -24,6 +24,8 @@ SYNC_INTERVAL_MS = 1_000
 SYNC_BYTES = 32 << 20
 """Applied bytes after which the engine is synced without waiting for the interval: bounds the replay at start."""
 DISK_CHECK_INTERVAL_MS = 200
+HISTORY_CUT_ENTRIES = 16_384
+"""Outcomes rows go by ranges, and many small range deletes slow every read: rarely, and many rows at once."""
 LOG_TIME_LAG_MS_MAX = 600_000
 """An idle log still notes the time this often, so that a restart does not take an idle day for a clock that jumped."""
 
@@ -39,7 +41,7 @@ class Upkeep:
         self._bytes_since_sync = self._bytes_since_disk_check = 0
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
-        self._index_at_sync = replica.applied_index
+        self._index_at_sync = self._history_cut_index = replica.applied_index
         self._is_disk_full = False
 
     def commands_due(self, now: Now) -> list[Command]:
@@ -92,11 +94,23 @@ class Upkeep:
     def _sync_and_cut(self, now: Now) -> None:
         if (synced := self._store.take_synced()) is not None:
             self._consensus.cut(self._replica.vbucket, synced)
+            if synced - self._history_cut_index >= HISTORY_CUT_ENTRIES:
+                self._cut_history(synced)
         applied = self._replica.applied_index
         due = now.monotonic_ms - self._synced_ms >= SYNC_INTERVAL_MS or self._bytes_since_sync >= SYNC_BYTES
         if due and applied > self._index_at_sync:
             self._index_at_sync, self._synced_ms, self._bytes_since_sync = applied, now.monotonic_ms, 0
             self._store.request_sync(applied)
+
+    def _cut_history(self, index: int) -> None:
+        """Nobody follows a standalone server: its history is what the log still has."""
+        self._history_cut_index = index
+        scan = self._store.scan(*self._replica.outcomes_after(index))
+        try:
+            rows = scan.take(1, 1)
+        finally:
+            scan.close()
+        self._store.write(self._replica.cut_history(index, rows[0][1] if rows else None))
 
     def disk_full(self, now: Now) -> Overloaded | None:
         """Refuse writes before either store meets a full disk; reads go on, writes resume by themselves."""

@@ -248,6 +248,10 @@ class Replica:
         self.clock.observe(work.log_time)
         work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
 
+    def outcomes_after(self, index: int) -> Range:
+        """The outcomes rows of the entries behind `index`."""
+        return outcomes_key(self.space, index + 1), rows.outcomes_range(self.space)[1]
+
     def cut_history(self, index: int, next_outcomes: bytes | None) -> RowBatch:
         """Forgets the outcomes of entries up to `index`, whose log entries are not kept either (INVARIANT 14).
 

@@ -2,9 +2,12 @@
 
 import random
 
+import pytest
+
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
+from dkv.node import upkeep
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
@@ -212,3 +215,18 @@ def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> Non
     assert state is not None
     assert state[1] <= house.node.replica.applied_index + 1
     assert state[1] > 2
+
+
+def test_history_rows_are_forgotten_with_the_log_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row of outcomes per entry would grow for ever: those of entries that the log no longer has are deleted."""
+    monkeypatch.setattr(upkeep, "HISTORY_CUT_ENTRIES", 2)
+    house = House()
+    for number in range(5):
+        house.put(b"k%d" % number, b"v")
+        house.settle()
+    house.clock.advance(5_000)
+    house.settle()
+    scan = house.store.scan(*house.node.replica.outcomes_after(0))
+    assert scan.take(100, 1 << 20) == []
+    scan.close()
+    assert house.node.replica.earliest_change == 6
