@@ -513,6 +513,67 @@ class Overloaded(Message):
         retryAfterMs: int | None = ...,
     ) -> None: ...
 
+class StreamChangesRequest(Message):
+    fromChangeNumber: int
+    fromNow: bool
+    historyId: bytes
+    keyPrefix: bytes
+    throughChangeNumber: int
+    progressIntervalMs: int
+    def __init__(
+        self,
+        *,
+        fromChangeNumber: int | None = ...,
+        fromNow: bool | None = ...,
+        historyId: bytes | None = ...,
+        keyPrefix: bytes | None = ...,
+        throughChangeNumber: int | None = ...,
+        progressIntervalMs: int | None = ...,
+    ) -> None: ...
+
+class Change(Message):
+    Kind: EnumTypeWrapper
+    UNKNOWN: int
+    PUT: int
+    DELETE: int
+    DELETE_RANGE: int
+    changeNumber: int
+    kind: int
+    key: bytes
+    value: bytes
+    endKey: bytes
+    expireTS: int
+    logTime: int
+    def __init__(
+        self,
+        *,
+        changeNumber: int | None = ...,
+        kind: int | None = ...,
+        key: bytes | None = ...,
+        value: bytes | None = ...,
+        endKey: bytes | None = ...,
+        expireTS: int | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
+class StreamChangesResponse(Message):
+    changes: RepeatedCompositeFieldContainer[Change]
+    nextChangeNumber: int
+    latestChangeNumber: int
+    oldestChangeNumber: int
+    logTime: int
+    historyId: bytes
+    def __init__(
+        self,
+        *,
+        changes: Iterable[Change] | None = ...,
+        nextChangeNumber: int | None = ...,
+        latestChangeNumber: int | None = ...,
+        oldestChangeNumber: int | None = ...,
+        logTime: int | None = ...,
+        historyId: bytes | None = ...,
+    ) -> None: ...
+
 class DeleteRangeRequest(Message):
     start: bytes
     end: bytes
