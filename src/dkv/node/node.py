@@ -58,6 +58,7 @@ class Node:
         self.writes = Writes(replica, consensus, limits)
         self.scans = Scans(store, replica, limits)
         self.upkeep = Upkeep(store, consensus, replica, free_bytes_min)
+        services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
         self.turns = 0
         self._unapplied: list[EntryTuple] = []

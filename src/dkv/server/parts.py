@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dkv import __version__
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import Corrupt, StorageFailed
@@ -67,7 +68,8 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         on_synced=bell.ring,
     )
     replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
-    services = Services(limits, _identity(settings))
+    free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
+    services = Services(limits, _identity(settings, folder, free_bytes_min))
     edge = EdgeServer(
         bell,
         services.methods,
@@ -86,18 +88,24 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         replica=replica,
         services=services,
         limits=limits,
-        free_bytes_min=settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES,
+        free_bytes_min=free_bytes_min,
     )
     return Parts(folder, edge, services, node)
 
 
-def _identity(settings: Settings) -> NodeIdentity:
+def _identity(settings: Settings, folder: Folder, free_bytes_min: int) -> NodeIdentity:
     return NodeIdentity(
         dc_id=settings.dc_id or "default",
         node_address=settings.listen_addr,
         database=settings.database or "default",
         vbucket=settings.vbucket or "default",
         http_address=settings.http_listen_addr,
+        version=__version__,
+        node_name=settings.node_name,
+        role=settings.role,
+        folder=str(folder.path),
+        engine=settings.db_engine,
+        free_bytes_min=free_bytes_min,
     )
 
 

@@ -22,6 +22,13 @@ class NodeIdentity:
     """host:port at which its HTTP is reached."""
     cluster_url: str = ""
     """Raft URLs of its cluster, comma-separated; empty without Raft."""
+    version: str = ""
+    node_name: str = ""
+    role: str = "none"
+    folder: str = ""
+    engine: str = ""
+    free_bytes_min: int = 0
+    """Below this much free on the disk, writes are refused."""
 
 
 class DiscoveryNodeService:

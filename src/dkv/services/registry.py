@@ -9,6 +9,7 @@ from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
 from dkv.services.health import HealthService
 from dkv.services.kv import KvService
 from dkv.services.metrics import Metrics, Stats
+from dkv.services.node_status import NodeStatusService
 from dkv.services.ops import OpsService
 from dkv.services.reflection import ReflectionService
 from dkv.services.turn import Turn
@@ -23,7 +24,9 @@ class Services:
         """(path, mode), by method number: what an edge server is made with."""
         self.kv = KvService(limits)
         self.health = HealthService()
-        self.discovery_node = DiscoveryNodeService(identity or NodeIdentity())
+        identity = identity or NodeIdentity()
+        self.discovery_node = DiscoveryNodeService(identity)
+        self.node_status = NodeStatusService(identity, lambda: self.health.is_serving)
         self.metrics = Metrics()
         self.ops = OpsService(self.health, self.metrics)
         self._accepts: dict[int, Accept] = {
@@ -31,6 +34,7 @@ class Services:
             **self.health.accepts,
             **ReflectionService().accepts,
             **self.discovery_node.accepts,
+            **self.node_status.accepts,
         }
         self.discovery_node.beat(self.health.is_serving)
 
@@ -50,6 +54,7 @@ class Services:
         """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered."""
         self.health.beat(turn, monotonic_ms, is_serving)
         self.discovery_node.beat(self.health.is_serving)
+        self.node_status.beat(monotonic_ms)
 
     def shutting_down(self) -> None:
         """From now on the node says that it does not serve; watches end with the next beat."""

@@ -626,6 +626,173 @@ class LimitsResponse(Message):
         iterateIdleMsMax: int | None = ...,
     ) -> None: ...
 
+class GetNodeStatusResponse(Message):
+    version: str
+    nodeName: str
+    role: str
+    isServing: bool
+    uptimeMs: int
+    nowMs: int
+    address: str
+    httpAddress: str
+    folder: str
+    dcId: str
+    vBuckets: RepeatedCompositeFieldContainer[VBucketStatus]
+    storage: StorageStatus
+    log: LogStatus
+    edge: EdgeStatus
+    turns: TurnStatus
+    def __init__(
+        self,
+        *,
+        version: str | None = ...,
+        nodeName: str | None = ...,
+        role: str | None = ...,
+        isServing: bool | None = ...,
+        uptimeMs: int | None = ...,
+        nowMs: int | None = ...,
+        address: str | None = ...,
+        httpAddress: str | None = ...,
+        folder: str | None = ...,
+        dcId: str | None = ...,
+        vBuckets: Iterable[VBucketStatus] | None = ...,
+        storage: StorageStatus | None = ...,
+        log: LogStatus | None = ...,
+        edge: EdgeStatus | None = ...,
+        turns: TurnStatus | None = ...,
+    ) -> None: ...
+
+class VBucketStatus(Message):
+    RaftRole: EnumTypeWrapper
+    FOLLOWER: int
+    CANDIDATE: int
+    LEADER: int
+    PRE_CANDIDATE: int
+    database: str
+    vBucket: str
+    historyId: bytes
+    raftRole: int
+    term: int
+    appliedIndex: int
+    commitIndex: int
+    changeNumber: int
+    oldestChangeNumber: int
+    logTime: int
+    earliestExpiry: int
+    def __init__(
+        self,
+        *,
+        database: str | None = ...,
+        vBucket: str | None = ...,
+        historyId: bytes | None = ...,
+        raftRole: int | None = ...,
+        term: int | None = ...,
+        appliedIndex: int | None = ...,
+        commitIndex: int | None = ...,
+        changeNumber: int | None = ...,
+        oldestChangeNumber: int | None = ...,
+        logTime: int | None = ...,
+        earliestExpiry: int | None = ...,
+    ) -> None: ...
+
+class StorageStatus(Message):
+    engine: str
+    rowsEstimate: int
+    liveBytesEstimate: int
+    filesBytes: int
+    memtableBytes: int
+    cacheBytes: int
+    pendingCompactionBytes: int
+    isWriteStopped: bool
+    delayedBytesPerSecond: int
+    freeBytes: int
+    freeBytesMin: int
+    def __init__(
+        self,
+        *,
+        engine: str | None = ...,
+        rowsEstimate: int | None = ...,
+        liveBytesEstimate: int | None = ...,
+        filesBytes: int | None = ...,
+        memtableBytes: int | None = ...,
+        cacheBytes: int | None = ...,
+        pendingCompactionBytes: int | None = ...,
+        isWriteStopped: bool | None = ...,
+        delayedBytesPerSecond: int | None = ...,
+        freeBytes: int | None = ...,
+        freeBytesMin: int | None = ...,
+    ) -> None: ...
+
+class LogStatus(Message):
+    appends: int
+    appendBytes: int
+    syncs: int
+    syncSecondsTotal: float
+    syncSecondsMax: float
+    queuedBytes: int
+    diskBytes: int
+    def __init__(
+        self,
+        *,
+        appends: int | None = ...,
+        appendBytes: int | None = ...,
+        syncs: int | None = ...,
+        syncSecondsTotal: float | None = ...,
+        syncSecondsMax: float | None = ...,
+        queuedBytes: int | None = ...,
+        diskBytes: int | None = ...,
+    ) -> None: ...
+
+class EdgeStatus(Message):
+    connections: int
+    streams: int
+    inboxCalls: int
+    inboxBytes: int
+    overloaded: int
+    methods: RepeatedCompositeFieldContainer[MethodStatus]
+    latencyBoundsSeconds: RepeatedScalarFieldContainer[float]
+    def __init__(
+        self,
+        *,
+        connections: int | None = ...,
+        streams: int | None = ...,
+        inboxCalls: int | None = ...,
+        inboxBytes: int | None = ...,
+        overloaded: int | None = ...,
+        methods: Iterable[MethodStatus] | None = ...,
+        latencyBoundsSeconds: Iterable[float] | None = ...,
+    ) -> None: ...
+
+class MethodStatus(Message):
+    path: str
+    calls: int
+    errors: int
+    latencySecondsTotal: float
+    latencyCounts: RepeatedScalarFieldContainer[int]
+    def __init__(
+        self,
+        *,
+        path: str | None = ...,
+        calls: int | None = ...,
+        errors: int | None = ...,
+        latencySecondsTotal: float | None = ...,
+        latencyCounts: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class TurnStatus(Message):
+    turns: int
+    calls: int
+    secondsTotal: float
+    openIterates: int
+    def __init__(
+        self,
+        *,
+        turns: int | None = ...,
+        calls: int | None = ...,
+        secondsTotal: float | None = ...,
+        openIterates: int | None = ...,
+    ) -> None: ...
+
 class RpcStatus(Message):
     code: int
     message: str

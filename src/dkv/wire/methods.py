@@ -14,6 +14,7 @@ HEALTH_WATCH_PATH = "/grpc.health.v1.Health/Watch"
 REFLECTION_PATH = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 REFLECTION_ALPHA_PATH = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 GET_STATUS_PATH = "/dkv.serverpb.DKVDiscoveryNode/GetStatus"
+GET_NODE_STATUS_PATH = "/dkv.v1.Status/GetNodeStatus"
 
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
 """Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
@@ -33,6 +34,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     (REFLECTION_PATH, CONVERSATION),
     (REFLECTION_ALPHA_PATH, CONVERSATION),
     (GET_STATUS_PATH, UNARY),
+    (GET_NODE_STATUS_PATH, UNARY),
 )
 """(path, mode), by method number."""
 
@@ -51,6 +53,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     REFLECTION,
     REFLECTION_ALPHA,
     GET_STATUS,
+    GET_NODE_STATUS,
 ) = range(len(METHODS))
 
 SERVICES: tuple[str, ...] = tuple(sorted({path.split("/")[1] for path, _ in METHODS}))

@@ -1,0 +1,148 @@
+"""dkv.v1.Status: what an operator looks at, read from the node's parts when somebody asks.
+
+Nothing is counted here. It answers also while the node does not serve: that is when it is wanted most.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dkv.ports.consensus import Consensus
+from dkv.ports.edge import Edge
+from dkv.ports.store import Store
+from dkv.services.calls import Accept
+from dkv.services.discovery_node import NodeIdentity
+from dkv.services.turn import Turn
+from dkv.vbucket.replica import Replica
+from dkv.wire import messages as wire
+from dkv.wire import methods
+
+Parts = tuple[Edge, Consensus, Store, Replica]
+
+
+class NodeStatusService:
+    """Owns the time of the first turn, and knows the node's parts: it reads them and changes nothing."""
+
+    def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool]) -> None:
+        self._identity, self._is_serving = identity, is_serving
+        self._parts: Parts | None = None
+        self._started_ms: int | None = None
+        self._monotonic_ms = 0
+        self.accepts: dict[int, Accept] = {methods.GET_NODE_STATUS: self.get_node_status}
+        """By method number."""
+
+    def observe(self, edge: Edge, consensus: Consensus, store: Store, replica: Replica) -> None:
+        """The parts of the node that it speaks of."""
+        self._parts = edge, consensus, store, replica
+
+    def beat(self, monotonic_ms: int) -> None:
+        """Once a turn."""
+        self._monotonic_ms = monotonic_ms
+        if self._started_ms is None:
+            self._started_ms = monotonic_ms
+
+    def get_node_status(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """GetNodeStatus takes nothing, so what was sent is not looked at."""
+        reply = self.status(turn.log_time).SerializeToString()
+        turn.reply_ids += call_ids
+        turn.replies += [reply] * len(call_ids)
+
+    def status(self, now_ms: int) -> wire.GetNodeStatusResponse:
+        """All of it, as of this turn."""
+        known = self._identity
+        reply = wire.GetNodeStatusResponse(
+            version=known.version,
+            nodeName=known.node_name,
+            role=known.role,
+            isServing=self._is_serving(),
+            uptimeMs=0 if self._started_ms is None else self._monotonic_ms - self._started_ms,
+            nowMs=now_ms,
+            address=known.node_address,
+            httpAddress=known.http_address,
+            folder=known.folder,
+            dcId=known.dc_id,
+        )
+        if self._parts is not None:
+            edge, consensus, store, replica = self._parts
+            reply.vBuckets.append(vbucket_status(known, consensus, replica))
+            reply.storage.CopyFrom(storage_status(known, store))
+            reply.log.CopyFrom(log_status(consensus.stats()))
+            reply.edge.CopyFrom(edge_status(edge.stats()))
+        return reply
+
+
+def vbucket_status(known: NodeIdentity, consensus: Consensus, replica: Replica) -> wire.VBucketStatus:
+    raft: Mapping[str, Any] = consensus.status(replica.vbucket)
+    return wire.VBucketStatus(
+        database=known.database,
+        vBucket=known.vbucket,
+        historyId=replica.history_id,
+        raftRole=raft["role"],
+        term=raft["term"],
+        appliedIndex=replica.applied_index,
+        commitIndex=raft["commit"],
+        changeNumber=replica.change_number,
+        oldestChangeNumber=replica.earliest_change,
+        logTime=replica.log_time,
+        earliestExpiry=replica.earliest_expiry or 0,
+    )
+
+
+def storage_status(known: NodeIdentity, store: Store) -> wire.StorageStatus:
+    numbers, pressure = store.stats(), store.pressure()
+
+    def read(name: str) -> int:
+        return int(numbers.get(f"engine_{name}", 0))
+
+    return wire.StorageStatus(
+        engine=known.engine,
+        rowsEstimate=read("rows_estimate"),
+        liveBytesEstimate=read("live_bytes"),
+        filesBytes=read("files_bytes"),
+        memtableBytes=read("memtable_bytes"),
+        cacheBytes=read("cache_bytes"),
+        pendingCompactionBytes=read("pending_compaction_bytes"),
+        isWriteStopped=pressure.stopped,
+        delayedBytesPerSecond=pressure.delayed_bytes_per_s,
+        freeBytes=store.free_bytes(),
+        freeBytesMin=known.free_bytes_min,
+    )
+
+
+def log_status(numbers: Mapping[str, float]) -> wire.LogStatus:
+    return wire.LogStatus(
+        appends=int(numbers.get("appends", 0)),
+        appendBytes=int(numbers.get("append_bytes", 0)),
+        syncs=int(numbers.get("syncs", 0)),
+        syncSecondsTotal=numbers.get("sync_seconds_total", 0.0),
+        syncSecondsMax=numbers.get("sync_seconds_max", 0.0),
+        queuedBytes=int(numbers.get("queued_bytes", 0)),
+        diskBytes=int(numbers.get("disk_bytes", 0)),
+    )
+
+
+def edge_status(numbers: Mapping[str, Any]) -> wire.EdgeStatus:
+    return wire.EdgeStatus(
+        connections=numbers.get("connections", 0),
+        streams=numbers.get("streams", 0),
+        inboxCalls=numbers.get("inbox_calls", 0),
+        inboxBytes=numbers.get("inbox_bytes", 0),
+        overloaded=numbers.get("overloaded", 0),
+        methods=method_statuses(numbers.get("calls", {}), numbers.get("latency", {})),
+        latencyBoundsSeconds=numbers.get("latency_bounds", ()),
+    )
+
+
+def method_statuses(
+    calls: Mapping[tuple[str, int], int], latency: Mapping[str, tuple[Sequence[int], float]]
+) -> list[wire.MethodStatus]:
+    """By path, those that were called at all."""
+    by_path: dict[str, wire.MethodStatus] = {}
+    for (path, code), count in sorted(calls.items()):
+        if count:
+            each = by_path.setdefault(path, wire.MethodStatus(path=path))
+            each.calls += count
+            each.errors += count if code else 0
+    for path, each in by_path.items():
+        counts, each.latencySecondsTotal = latency.get(path, ((), 0.0))
+        each.latencyCounts.extend(counts)
+    return list(by_path.values())

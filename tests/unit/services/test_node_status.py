@@ -1,0 +1,94 @@
+"""GetNodeStatus: what the parts of a node say, and a node without parts."""
+
+import random
+
+from dkv.edge import Raft
+from dkv.edge.consensus import NativeConsensus
+from dkv.model.limits import Limits
+from dkv.node.opening import open_vbucket
+from dkv.ports.clock import Now
+from dkv.ports.store import Pressure
+from dkv.services.discovery_node import NodeIdentity
+from dkv.services.registry import Services
+from dkv.services.turn import Turn
+from dkv.storage.memory import MemoryStore
+from dkv.testing.edge import SimulatedEdge
+from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.random import SeededRandom
+from dkv.wire import methods
+from dkv.wire.messages import GetNodeStatusResponse, VBucketStatus
+
+IDENTITY = NodeIdentity(
+    "dc1", "h:8080", "db", "v1", "h:8081", "", "1.2.3", "n1", "none", "/data", "rocksdb", free_bytes_min=7
+)
+CALLS = {
+    (methods.PUT_PATH, 0): 8,
+    (methods.PUT_PATH, 3): 2,
+    (methods.GET_PATH, 0): 0,
+}
+STATS: dict[str, object] = {
+    "calls": CALLS,
+    "latency": {methods.PUT_PATH: ([4, 4, 2], 0.5), methods.GET_PATH: ([0, 0, 0], 0.0)},
+    "latency_bounds": [0.001, 0.01],
+    "connections": 3,
+    "inbox_calls": 1,
+    "inbox_bytes": 100,
+    "overloaded": 5,
+    "streams": 2,
+}
+
+
+class StillClock:
+    def now(self) -> Now:
+        return Now(1_700_000_000_000, 5_000)
+
+
+class CountingEdge(SimulatedEdge):
+    def stats(self) -> dict[str, object]:
+        return STATS
+
+
+def ask(services: Services) -> GetNodeStatusResponse:
+    turn = Turn(1_700_000_000_123)
+    services.accept(methods.GET_NODE_STATUS, [4, 5], [b"", b"\xff"], turn)
+    assert turn.reply_ids == [4, 5]
+    assert turn.replies[0] == turn.replies[1]
+    return GetNodeStatusResponse.FromString(turn.replies[0])
+
+
+def test_status_of_a_node_tells_who_it_is_and_how_long_it_runs() -> None:
+    """Before the node has parts it says that much, and leaves them out."""
+    services = Services(Limits(), IDENTITY)
+    assert ask(services).uptimeMs == 0
+    services.beat(Turn(0), 5_000, True)
+    services.beat(Turn(0), 6_500, False)
+    status = ask(services)
+    assert (status.version, status.nodeName, status.role, status.isServing) == ("1.2.3", "n1", "none", False)
+    assert (status.address, status.httpAddress, status.folder, status.dcId) == ("h:8080", "h:8081", "/data", "dc1")
+    assert (status.uptimeMs, status.nowMs) == (1_500, 1_700_000_000_123)
+    assert not status.vBuckets
+    assert not any(status.HasField(part) for part in ("storage", "log", "edge", "turns"))
+
+
+def test_status_of_a_node_with_parts_has_the_numbers_of_each() -> None:
+    """Read when asked, from the parts themselves."""
+    services, store = Services(Limits(), IDENTITY), MemoryStore()
+    consensus = NativeConsensus(Raft(seed=1), SimulatedLog(LogDisk()))
+    replica = open_vbucket(1, 77, store, consensus, StillClock(), SeededRandom(1, "test"))
+    services.node_status.observe(CountingEdge(random.Random(1)), consensus, store, replica)
+    store.pressure_now, store.free_bytes_now = Pressure(True, 9), 11
+    status = ask(services)
+    (vbucket,) = status.vBuckets
+    assert (vbucket.database, vbucket.vBucket, vbucket.historyId) == ("db", "v1", replica.history_id)
+    assert (vbucket.raftRole, vbucket.term, vbucket.appliedIndex) == (VBucketStatus.FOLLOWER, 1, 1)
+    assert (vbucket.changeNumber, vbucket.oldestChangeNumber, vbucket.earliestExpiry) == (0, 1, 0)
+    assert vbucket.logTime == 1_700_000_000_000
+    storage = status.storage
+    assert (storage.engine, storage.rowsEstimate, storage.isWriteStopped) == ("rocksdb", 1, True)
+    assert (storage.delayedBytesPerSecond, storage.freeBytes, storage.freeBytesMin) == (9, 11, 7)
+    edge = status.edge
+    assert (edge.connections, edge.streams, edge.inboxCalls, edge.inboxBytes, edge.overloaded) == (3, 2, 1, 100, 5)
+    (put,) = edge.methods
+    assert (put.path, put.calls, put.errors, put.latencySecondsTotal) == (methods.PUT_PATH, 10, 2, 0.5)
+    assert (list(put.latencyCounts), list(edge.latencyBoundsSeconds)) == ([4, 4, 2], [0.001, 0.01])
+    assert status.HasField("log")
