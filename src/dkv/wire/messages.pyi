@@ -468,6 +468,56 @@ class GetClusterInfoResponse(Message):
         regionInfos: Iterable[RegionInfo] | None = ...,
     ) -> None: ...
 
+class _BackupPhase(EnumTypeWrapper):
+    BACKUP_PHASE_UNKNOWN: int
+    BACKUP_PHASE_CHECKPOINT: int
+    BACKUP_PHASE_COPY: int
+    BACKUP_PHASE_VERIFY: int
+    BACKUP_PHASE_STAGE: int
+    BACKUP_PHASE_REPLAY: int
+    BACKUP_PHASE_SWITCH: int
+    BACKUP_PHASE_DONE: int
+
+BackupPhase: _BackupPhase
+
+class TakeBackupRequest(Message):
+    path: str
+    def __init__(
+        self,
+        *,
+        path: str | None = ...,
+    ) -> None: ...
+
+class RestoreBackupRequest(Message):
+    path: str
+    untilChangeNumber: int
+    untilTime: int
+    def __init__(
+        self,
+        *,
+        path: str | None = ...,
+        untilChangeNumber: int | None = ...,
+        untilTime: int | None = ...,
+    ) -> None: ...
+
+class BackupProgress(Message):
+    phase: int
+    bytesDone: int
+    bytesTotal: int
+    changeNumber: int
+    historyId: bytes
+    logTime: int
+    def __init__(
+        self,
+        *,
+        phase: int | None = ...,
+        bytesDone: int | None = ...,
+        bytesTotal: int | None = ...,
+        changeNumber: int | None = ...,
+        historyId: bytes | None = ...,
+        logTime: int | None = ...,
+    ) -> None: ...
+
 class LimitExceeded(Message):
     kind: str
     limit: int
