@@ -253,8 +253,9 @@ class Log:
         """Read [low, high) on a native thread; the result comes from `fetched`."""
 
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
-    def stats(self) -> dict[str, float]:
-        """appends, syncs, sync_seconds_total, sync_seconds_max, append_bytes, queued_bytes, disk_bytes."""
+    def stats(self) -> dict[str, object]:
+        """appends, syncs, sync_seconds_total, sync_seconds_max, sync_buckets (counts; one more than the bounds),
+        sync_bounds (upper bounds in seconds), append_bytes, queued_bytes, disk_bytes."""
 
     def close(self) -> None:
         """Finish what was handed over, sync, end the thread. Idempotent."""

@@ -16,7 +16,7 @@ from dkv.wire.errors import from_status
 def test_put_on_a_full_disk_is_refused_with_typed_details(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client learns from the details when to come back, as from refusals that services decide."""
     house.clock.advance(1_000)
-    monkeypatch.setattr(house.node.upkeep, "_free_bytes_min", 1 << 62)
+    monkeypatch.setattr(house.node.upkeep, "free_bytes_min", 1 << 62)
     reply = house.call(methods.PUT, wire.PutRequest(key=b"k", value=b"v").SerializeToString())
     error = from_status(reply.code, reply.reason, reply.details)
     assert isinstance(error, Overloaded)

@@ -27,7 +27,7 @@ use crate::raft::{entry_list, Hard, Writes};
 use engine::{GroupState, LogEngine};
 use error::{Error, Result};
 use files::{Failure, Files};
-use worker::{Job, Shared, Task, Writer};
+use worker::{Job, Shared, Task, Writer, SYNC_BOUNDS_MICROS};
 
 /// Locked while the log is open, before anything is read: checking shortens files, which must not be in use.
 const LOCK_NAME: &str = "dkv.lock";
@@ -267,6 +267,9 @@ impl Log {
         dict.set_item("syncs", counters.syncs.load(Ordering::Relaxed) as f64)?;
         dict.set_item("sync_seconds_total", counters.sync_micros_total.load(Ordering::Relaxed) as f64 / 1e6)?;
         dict.set_item("sync_seconds_max", counters.sync_micros_max.load(Ordering::Relaxed) as f64 / 1e6)?;
+        let buckets: Vec<u64> = counters.sync_buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        dict.set_item("sync_buckets", buckets)?;
+        dict.set_item("sync_bounds", SYNC_BOUNDS_MICROS.map(|bound| bound as f64 / 1e6).to_vec())?;
         dict.set_item("append_bytes", counters.append_bytes.load(Ordering::Relaxed) as f64)?;
         dict.set_item("queued_bytes", counters.queued_bytes.load(Ordering::Relaxed) as f64)?;
         dict.set_item("disk_bytes", check::disk_bytes(&self.folder) as f64)?;

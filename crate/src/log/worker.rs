@@ -43,12 +43,20 @@ struct Queue {
     closing: bool,
 }
 
+/// Upper bounds of the buckets of syncs, from a disk with a battery to one that does not answer.
+pub const SYNC_BOUNDS_MICROS: [u64; 16] = [
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000,
+    5_000_000, 10_000_000,
+];
+
 #[derive(Default)]
 pub struct Counters {
     pub appends: AtomicU64,
     pub syncs: AtomicU64,
     pub sync_micros_total: AtomicU64,
     pub sync_micros_max: AtomicU64,
+    /// One more than the bounds: the last bucket has none.
+    pub sync_buckets: [AtomicU64; SYNC_BOUNDS_MICROS.len() + 1],
     pub append_bytes: AtomicU64,
     pub queued_bytes: AtomicU64,
 }
@@ -228,6 +236,8 @@ impl Writer {
         counters.syncs.fetch_add(1, Ordering::Relaxed);
         counters.sync_micros_total.fetch_add(micros, Ordering::Relaxed);
         counters.sync_micros_max.fetch_max(micros, Ordering::Relaxed);
+        let bucket = SYNC_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        counters.sync_buckets[bucket].fetch_add(1, Ordering::Relaxed);
         if bytes > 0 {
             counters.appends.fetch_add(1, Ordering::Relaxed);
         }

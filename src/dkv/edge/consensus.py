@@ -9,7 +9,7 @@ The log may be the native one or a simulated one with the same methods; which of
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from dkv._native import Raft, Writes
@@ -33,7 +33,7 @@ class LogPort(Protocol):
     def append(self, writes: Writes) -> None: ...
     def durable(self) -> list[tuple[int, int]]: ...
     def cut(self, group: int, index: int) -> None: ...
-    def stats(self) -> dict[str, float]: ...
+    def stats(self) -> Mapping[str, object]: ...
     def close(self) -> None: ...
 
 
@@ -148,7 +148,7 @@ class NativeConsensus:
     def status(self, vbucket: int) -> dict[str, object]:
         return self._raft.status(vbucket)
 
-    def stats(self) -> dict[str, float]:
+    def stats(self) -> Mapping[str, object]:
         return self._log.stats()
 
     def close(self) -> None:

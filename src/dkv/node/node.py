@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
 from dkv.model.limits import Limits
+from dkv.node.meter import Meter
 from dkv.node.scans import Scans
 from dkv.node.upkeep import Upkeep
 from dkv.node.writes import Writes
@@ -52,15 +53,16 @@ class Node:
         services: Services,
         limits: Limits,
         free_bytes_min: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self.edge, self.consensus, self.store, self.clock = edge, consensus, store, clock
         self.replica, self.services = replica, services
-        self.writes = Writes(replica, consensus, limits)
+        self.meter = meter or Meter()
+        self.writes = Writes(replica, consensus, limits, self.meter)
         self.scans = Scans(store, replica, limits)
-        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min)
+        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter)
         services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
-        self.turns = 0
         self._unapplied: list[EntryTuple] = []
         self._term = 0
         self._is_leader = False
@@ -70,11 +72,16 @@ class Node:
         """Leads its group and has applied an entry of its own term (INVARIANTS 5)."""
         return self._is_leader and self.replica.applied_term == self._term
 
+    @property
+    def unapplied_entries(self) -> int:
+        """Committed entries that wait for an engine that has stopped taking writes."""
+        return len(self._unapplied)
+
     def turn(self, wait_ms: int = WAIT_MS) -> None:
         """One round. Raises StorageFailed or InvariantBroken when the node must end."""
-        self.turns += 1
         calls, closed, progress, requests = self.edge.poll(self._patience_ms(wait_ms), CALLS_PER_TURN_MAX)
-        now = self.clock.now()
+        now, meter = self.clock.now(), self.meter
+        meter.begin(sum(len(call_ids) for _, call_ids, _ in calls))
         # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
         turn = Turn(self.replica.clock.peek(now), history_id=self.replica.history_id)
         for method, call_ids, messages in calls:
@@ -85,14 +92,20 @@ class Node:
             self.scans.forget(closed)
             self.services.forget(closed)
         self.scans.drained(progress, now)
+        meter.lap()
         self._propose(turn, now)
+        meter.lap()
         self._advance(turn, now)
+        meter.lap()
         self._read(turn)
+        meter.lap()
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
+        meter.lap()
         self.upkeep.after_turn(now)
         self.services.beat(turn, now.monotonic_ms, self.is_readable)
         self._emit(turn)
+        meter.end()
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
@@ -142,8 +155,10 @@ class Node:
                 end += 1
             chunk = entries if end - start == len(entries) else entries[start:end]
             keys = self.replica.keys_read(chunk)
-            applied = self.replica.apply(chunk, self.store.get_many(keys) if keys else [])
+            applied = self.replica.apply(chunk, self._look_up(keys) if keys else [])
+            began = self.meter.stopwatch()
             self.store.write(applied.batch)
+            self.meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
             self.upkeep.note_applied(sum(len(entry[3]) for entry in chunk))
             self.writes.answer(applied.results, turn)
             start = end
@@ -169,7 +184,13 @@ class Node:
                 read.answer(turn, self._rows(read.keys), view)
 
     def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return self.store.get_many(self.replica.row_keys(keys))
+        return self._look_up(self.replica.row_keys(keys))
+
+    def _look_up(self, row_keys: list[bytes]) -> list[bytes | None]:
+        began = self.meter.stopwatch()
+        rows = self.store.get_many(row_keys)
+        self.meter.looked_up(len(row_keys), began)
+        return rows
 
     def _rows(self, keys: list[bytes]) -> Iterator[bytes | None]:
         """The rows of many keys, read a few at a time (INVARIANTS 20: counted while reading)."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dkv.model.commands import Command, Outcome
 from dkv.model.errors import DkvError, NoLeader, OutcomeUnknown, Overloaded
 from dkv.model.limits import Limits
+from dkv.node.meter import Meter
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
 from dkv.services.calls import fail
@@ -28,9 +29,13 @@ class Waiting(NamedTuple):
 class Writes:
     """Owns the calls between proposal and application. Bounded by Raft's limit on uncommitted bytes."""
 
-    def __init__(self, replica: Replica, consensus: Consensus, limits: Limits) -> None:
-        self._replica, self._consensus, self._limits = replica, consensus, limits
+    def __init__(self, replica: Replica, consensus: Consensus, limits: Limits, meter: Meter) -> None:
+        self._replica, self._consensus, self._limits, self._meter = replica, consensus, limits, meter
         self._waiting: dict[int, Waiting] = {}
+
+    @property
+    def waiting_entries(self) -> int:
+        return len(self._waiting)
 
     def propose(self, turn: Turn, now: Now, refusal: DkvError | None) -> None:
         """Make one entry of the turn's commands, more when they exceed the limit of an entry."""
@@ -53,6 +58,7 @@ class Writes:
             _fail_all(turn, call_ids, Overloaded("too many writes wait for the log"))
             return
         term, index = accepted
+        self._meter.entry_commands.observe(len(commands))
         self._replica.note_proposed(index, term, proposal)
         self._waiting[index] = Waiting(term, call_ids, answers)
 

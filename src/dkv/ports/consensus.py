@@ -1,5 +1,6 @@
 """Consensus and its log: entries go in, committed entries come out, once, in order, durable on a quorum."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 Conf = tuple[list[int], list[int], list[int], list[int], bool]
@@ -45,5 +46,7 @@ class Consensus(Protocol):
         """The log up to `index` is not needed any more: the engine has synced beyond it."""
 
     def status(self, vbucket: int) -> dict[str, object]: ...
-    def stats(self) -> dict[str, float]: ...
+    def stats(self) -> Mapping[str, object]:
+        """Numbers of the log, by name."""
+
     def close(self) -> None: ...

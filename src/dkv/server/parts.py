@@ -1,15 +1,19 @@
 """Makes the parts of a real node and joins them. Constructors only; no decision but which part."""
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dkv import __version__
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import Corrupt, StorageFailed
+from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
+from dkv.node.stats import node_stats
 from dkv.server.clock import SystemClock, SystemRandom
 from dkv.server.descriptors import connections_max, raise_limit
 from dkv.services.discovery_node import NodeIdentity
@@ -79,7 +83,6 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         inbox_bytes_max_per_connection=max(INBOX_BYTES_MAX_PER_CONNECTION, 2 * limits.message_bytes_max),
         connections_max=connections_max(raise_limit()),
     )
-    services.measure(edge=edge.stats, store=store.stats, consensus=consensus.stats)
     node = Node(
         edge=edge,
         consensus=consensus,
@@ -89,7 +92,9 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         services=services,
         limits=limits,
         free_bytes_min=free_bytes_min,
+        meter=Meter(time.perf_counter),
     )
+    services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
     return Parts(folder, edge, services, node)
 
 

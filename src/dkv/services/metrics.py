@@ -1,28 +1,22 @@
-"""Counters of edge, engine and log as Prometheus text, under the names of COMPATIBILITY 4 where those exist.
+"""Numbers of node, edge, engine and log as Prometheus text, under the names of COMPATIBILITY 4 where those exist.
 
 Nothing is counted here and nothing is looked up per request: all is read when somebody scrapes.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from dkv.services import metric_table
+from dkv.services.histogram import Histogram
+from dkv.services.recent import Histograms, Recent
 from dkv.wire import methods
 
 Stats = Callable[[], Mapping[str, object]]
-"""Where numbers come from: `stats` of a port."""
-Latencies = Mapping[str, tuple[Sequence[int], float]]
-"""{method path: (bucket counts, sum in seconds)}"""
+"""Where numbers come from: `stats` of a port, or of the node."""
 
 OPS = {
     methods.PUT_PATH: "put",
@@ -34,13 +28,9 @@ OPS = {
     methods.MULTI_GET_PATH: "mgetSeq",
 }
 """The original's names of the operations. A node alone serves both consistencies alike and counts them together."""
+STORAGE_OPS = ["put", "mput", "get", "mget", "del", "cas", "getSnapShot", "putSnapShot", "loadChange", "saveChange"]
+"""The original's. Here the engine only ever looks up rows and writes batches: the rest stays at 0."""
 QUANTILES = (0.5, 0.9, 0.99)
-UPSTREAM_ENGINE = {
-    "engine_memtable_bytes": "dkv_rocksdb_memory_usage_memtable_total",
-    "engine_table_reader_bytes": "dkv_rocksdb_memory_usage_memtable_readers_total",
-    "engine_cache_bytes": "dkv_rocksdb_memory_usage_cache_total",
-}
-EDGE_GAUGES = ("connections", "inbox_calls", "inbox_bytes", "streams")
 
 
 def _none() -> Mapping[str, object]:
@@ -51,95 +41,111 @@ class NodeCollector(Collector):
     """Reads the stats of a node's parts. A part that is not attached has no metrics."""
 
     def __init__(self) -> None:
+        self.node: Stats = _none
         self.edge: Stats = _none
         self.store: Stats = _none
         self.consensus: Stats = _none
+        self._recent = Recent()
+
+    def beat(self, monotonic_ms: int) -> None:
+        """Once a turn; does something once a minute."""
+        if self._recent.is_due(monotonic_ms):
+            self._recent.keep({**requests(self.edge()), **storage(self.node())}, monotonic_ms)
+
+    def recent(self, histograms: Histograms) -> Histograms:
+        """What they saw lately."""
+        return {name: self._recent.of(name, each) for name, each in histograms.items()}
 
     def collect(self) -> Iterable[Metric]:
         """All families, read now."""
-        edge = self.edge()
-        yield from request_metrics(cast("Mapping[tuple[str, int], int]", edge.get("calls", {})))
-        bounds = cast("Sequence[float]", edge.get("latency_bounds", ()))
-        yield from latency_metrics(cast("Latencies", edge.get("latency", {})), bounds)
-        for name in EDGE_GAUGES:
-            if name in edge:
-                yield gauge(f"dkv_edge_{name}", f"Now: {name.replace('_', ' ')} of the network edge.", edge[name])
-        if "overloaded" in edge:
-            yield CounterMetricFamily(
-                "dkv_edge_overloaded", "Calls refused for want of room.", value=cast("float", edge["overloaded"])
-            )
-        for name, value in self.store().items():
-            yield gauge(f"dkv_storage_{name}", f"{name.replace('_', ' ')} of the storage engine.", value)
-            if name in UPSTREAM_ENGINE:
-                yield gauge(UPSTREAM_ENGINE[name], "Bytes, under the original's name.", value)
-        for name, value in self.consensus().items():
-            yield gauge(f"dkv_log_{name}", f"{name.replace('_', ' ')} of the log.", value)
+        node, edge = self.node(), self.edge()
+        latency, engine = requests(edge), storage(node)
+        if edge:
+            yield from request_counters(calls(edge))
+            yield durations(latency)
+            operations = {OPS[path]: each for path, each in latency.items() if path in OPS}
+            lately = {OPS[path]: each for path, each in self.recent(latency).items() if path in OPS}
+            for name in ("dkv_standalone_latency", "dkv_latency"):
+                yield summary(name, "Ops", "Seconds an operation took.", operations, lately)
+        if engine:
+            text = "Seconds of one look-up or batch of the engine."
+            yield summary("dkv_storage_latency_rocksdb", "ops", text, engine, self.recent(engine))
+            yield failures("dkv_storage_error_rocksdb", "ops", dict.fromkeys(engine, 0))
+        yield from metric_table.families(metric_table.NODE, node)
+        yield from metric_table.families(metric_table.EDGE, edge)
+        yield from metric_table.families(metric_table.LOG, log(self.consensus()))
+        yield from metric_table.families(metric_table.STORE, self.store())
 
 
-def gauge(name: str, text: str, value: object) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=cast("float", value))
+def calls(edge: Mapping[str, object]) -> Mapping[tuple[str, int], int]:
+    """{(method path, gRPC code): calls}"""
+    return cast("Mapping[tuple[str, int], int]", edge.get("calls", {}))
 
 
-def request_metrics(calls: Mapping[tuple[str, int], int]) -> Iterator[Metric]:
-    """Calls by method and code, and the original's counters of errors by operation."""
-    requests = CounterMetricFamily("dkv_requests", "Calls answered.", labels=("method", "code"))
-    errors = CounterMetricFamily("dkv_standalone_error", "Operations that failed.", labels=("Ops",))
+def requests(edge: Mapping[str, object]) -> dict[str, Histogram]:
+    """Seconds from arrival to reply, by method path."""
+    bounds = cast("Sequence[float]", edge.get("latency_bounds", ()))
+    latency = cast("Mapping[str, tuple[Sequence[int], float]]", edge.get("latency", {}))
+    return {path: Histogram(bounds, counts, total) for path, (counts, total) in sorted(latency.items())}
+
+
+def storage(node: Mapping[str, object]) -> dict[str, Histogram]:
+    """Seconds of the engine, by the original's names of its operations."""
+    seen = cast("Histograms", node.get("storage", {}))
+    unused = Histogram(next(iter(seen.values())).bounds) if seen else None
+    return {operation: seen.get(operation, unused) for operation in STORAGE_OPS} if unused else {}
+
+
+def log(stats: Mapping[str, object]) -> Mapping[str, object]:
+    """The stats of the log, the times of its syncs as one histogram."""
+    if "sync_buckets" not in stats:
+        return stats
+    bounds, counts = (cast("Sequence[float]", stats["sync_bounds"]), cast("Sequence[int]", stats["sync_buckets"]))
+    total = cast("float", stats["sync_seconds_total"])
+    return {**stats, "sync_seconds": Histogram(bounds, counts, total)}
+
+
+def errors(answered: Mapping[tuple[str, int], int]) -> dict[str, int]:
+    """Operations that failed, by the original's names."""
     failed = dict.fromkeys(OPS.values(), 0)
-    for (path, code), count in sorted(calls.items()):
-        requests.add_metric((path, str(code)), count)
+    for (path, code), count in answered.items():
         if code and path in OPS:
             failed[OPS[path]] += count
-    for operation, count in failed.items():
-        errors.add_metric((operation,), count)
-    yield requests
-    yield errors
+    return failed
 
 
-def latency_metrics(latency: Latencies, bounds: Sequence[float]) -> Iterator[Metric]:
-    """A histogram by method, and the original's summaries by operation (quantiles from the histogram)."""
-    durations = HistogramMetricFamily("dkv_request_duration_seconds", "From arrival to reply.", labels=("method",))
-    summaries = [
-        SummaryMetricFamily(name, "Seconds an operation took, by operation.", labels=("Ops",))
-        for name in ("dkv_standalone_latency", "dkv_latency")
-    ]
-    for path, (counts, total_seconds) in sorted(latency.items()):
-        durations.add_metric((path,), list(cumulative(counts, bounds)), sum_value=total_seconds)
-        for summary in summaries if path in OPS else ():
-            add_summary(summary, OPS[path], counts, bounds, total_seconds)
-    yield durations
-    yield from summaries
+def request_counters(answered: Mapping[tuple[str, int], int]) -> Iterator[Metric]:
+    """Calls by method and code, and the original's counters of errors by operation."""
+    answers = CounterMetricFamily("dkv_requests", "Calls answered.", labels=("method", "code"))
+    for (path, code), count in sorted(answered.items()):
+        answers.add_metric((path, str(code)), count)
+    yield answers
+    yield failures("dkv_standalone_error", "Ops", errors(answered))
 
 
-def cumulative(counts: Sequence[int], bounds: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """(upper bound, calls at or below it), closed by +Inf."""
-    running = 0
-    for bound, count in zip((*bounds, math.inf), counts, strict=False):
-        running += count
-        yield ("+Inf" if bound == math.inf else repr(bound)), running
-    if len(counts) <= len(bounds):
-        yield "+Inf", running
+def failures(name: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, "Operations that failed.", labels=(label,))
+    for operation, count in counts.items():
+        family.add_metric((operation,), count)
+    return family
 
 
-def add_summary(
-    summary: SummaryMetricFamily, operation: str, counts: Sequence[int], bounds: Sequence[float], total_seconds: float
-) -> None:
-    labels = {"Ops": operation}
-    for quantile in QUANTILES:
-        value = quantile_of(quantile, counts, bounds)
-        summary.add_sample(summary.name, {**labels, "quantile": str(quantile)}, value)
-    summary.add_metric((operation,), count_value=sum(counts), sum_value=total_seconds)
+def durations(latency: Histograms) -> Metric:
+    family = HistogramMetricFamily("dkv_request_duration_seconds", "From arrival to reply.", labels=("method",))
+    for path, seen in latency.items():
+        family.add_metric((path,), list(seen.cumulative()), sum_value=seen.total)
+    return family
 
 
-def quantile_of(quantile: float, counts: Sequence[int], bounds: Sequence[float]) -> float:
-    """Seconds, interpolated within the bucket; 0 without calls, the last bound beyond it. Never NaN."""
-    wanted, running, lower = quantile * sum(counts), 0.0, 0.0
-    if not wanted or not bounds:
-        return 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        if count and running + count >= wanted:
-            return lower + (bound - lower) * (wanted - running) / count
-        running, lower = running + count, bound
-    return bounds[-1]
+def summary(name: str, label: str, text: str, since_start: Histograms, lately: Histograms) -> Metric:
+    """Count and sum since the start; quantiles of the last one to two minutes, from the histogram."""
+    family = SummaryMetricFamily(name, text, labels=(label,))
+    for operation, seen in since_start.items():
+        for quantile in QUANTILES:
+            labels = {label: operation, "quantile": str(quantile)}
+            family.add_sample(name, labels, lately[operation].quantile(quantile))
+        family.add_metric((operation,), count_value=seen.count, sum_value=seen.total)
+    return family
 
 
 class Metrics:
@@ -149,6 +155,7 @@ class Metrics:
         self.sources = NodeCollector()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self.sources)
+        ProcessCollector(registry=self._registry)
 
     def exposition(self) -> bytes:
         """The text a scraper gets."""

@@ -108,7 +108,7 @@ def storage_status(known: NodeIdentity, store: Store) -> wire.StorageStatus:
     )
 
 
-def log_status(numbers: Mapping[str, float]) -> wire.LogStatus:
+def log_status(numbers: Mapping[str, Any]) -> wire.LogStatus:
     return wire.LogStatus(
         appends=int(numbers.get("appends", 0)),
         appendBytes=int(numbers.get("append_bytes", 0)),

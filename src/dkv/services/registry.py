@@ -55,14 +55,23 @@ class Services:
         self.health.beat(turn, monotonic_ms, is_serving)
         self.discovery_node.beat(self.health.is_serving)
         self.node_status.beat(monotonic_ms)
+        self.metrics.sources.beat(monotonic_ms)
 
     def shutting_down(self) -> None:
         """From now on the node says that it does not serve; watches end with the next beat."""
         self.health.shutting_down()
 
-    def measure(self, *, edge: Stats | None = None, store: Stats | None = None, consensus: Stats | None = None) -> None:
-        """Where /metrics reads; each is a `stats` function of a port."""
+    def measure(
+        self,
+        *,
+        node: Stats | None = None,
+        edge: Stats | None = None,
+        store: Stats | None = None,
+        consensus: Stats | None = None,
+    ) -> None:
+        """Where /metrics reads; each is a `stats` function of a port, or of the node."""
         sources = self.metrics.sources
+        sources.node = node or sources.node
         sources.edge = edge or sources.edge
         sources.store = store or sources.store
         sources.consensus = consensus or sources.consensus

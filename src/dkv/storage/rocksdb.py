@@ -28,6 +28,7 @@ from dkv.storage.sync_thread import SyncThread
 
 _STATS = {
     "engine_memtable_bytes": "rocksdb.cur-size-all-mem-tables",
+    "engine_unflushed_bytes": "rocksdb.cur-size-active-mem-table",
     "engine_cache_bytes": "rocksdb.block-cache-usage",
     "engine_table_reader_bytes": "rocksdb.estimate-table-readers-mem",
     "engine_live_bytes": "rocksdb.estimate-live-data-size",

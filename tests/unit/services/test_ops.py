@@ -5,7 +5,7 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dkv.services.metrics import quantile_of
+from dkv.services.histogram import Histogram
 from dkv.services.registry import Services
 from dkv.services.turn import Turn
 from dkv.wire import methods
@@ -79,7 +79,11 @@ def test_metrics_without_sources_are_empty_but_well(services: Services) -> None:
 
 def test_metrics_carry_the_names_of_the_original(services: Services) -> None:
     """Dashboards of the original find what they ask for, and no value is NaN."""
-    services.measure(edge=lambda: EDGE, store=lambda: {"engine_memtable_bytes": 7.0}, consensus=lambda: {"syncs": 11.0})
+    log = {"syncs": 11, "sync_buckets": [9, 2, 0], "sync_bounds": [0.001, 0.01], "sync_seconds_total": 0.5}
+    node = {"turns": 4, "storage": {"get": Histogram([0.001], [3, 1], 0.25)}}
+    services.measure(
+        node=lambda: node, edge=lambda: EDGE, store=lambda: {"engine_memtable_bytes": 7.0}, consensus=lambda: log
+    )
     found = samples(services)
     put = ("Ops", "put")
     assert found["dkv_standalone_error_total", (put,)] == 2
@@ -88,7 +92,12 @@ def test_metrics_carry_the_names_of_the_original(services: Services) -> None:
     assert found["dkv_standalone_latency", (("Ops", "getSeq"), ("quantile", "0.99"))] == 0
     assert found["dkv_rocksdb_memory_usage_memtable_total", ()] == 7
     assert found["dkv_storage_engine_memtable_bytes", ()] == 7
-    assert found["dkv_log_syncs", ()] == 11
+    assert found["dkv_storage_latency_rocksdb_count", (("ops", "get"),)] == 4
+    assert found["dkv_storage_latency_rocksdb", (("ops", "cas"), ("quantile", "0.99"))] == 0
+    assert found["dkv_storage_error_rocksdb_total", (("ops", "saveChange"),)] == 0
+    assert found["dkv_turns_total", ()] == 4
+    assert found["dkv_log_syncs_total", ()] == 11
+    assert found["dkv_log_sync_seconds_bucket", (("le", "0.001"),)] == 9
     assert found["dkv_edge_connections", ()] == 3
     assert found["dkv_edge_overloaded_total", ()] == 5
     assert found["dkv_requests_total", (("code", "0"), ("method", "/other/Method"))] == 1
@@ -96,10 +105,16 @@ def test_metrics_carry_the_names_of_the_original(services: Services) -> None:
     assert not any(math.isnan(value) for value in found.values())
 
 
-@pytest.mark.parametrize(
-    ("quantile", "counts", "want"),
-    [(0.5, [], 0), (0.5, [0, 0, 0], 0), (0.5, [2, 0, 0], 0.5), (0.99, [0, 0, 4], 2), (1.0, [1, 1, 0], 2)],
-)
-def test_quantile_is_interpolated_and_never_nan(quantile: float, counts: list[int], want: float) -> None:
-    """Beyond the last bound the answer is the last bound."""
-    assert quantile_of(quantile, counts, [1.0, 2.0]) == want
+def test_quantiles_are_of_the_last_minutes_and_counts_of_all(services: Services) -> None:
+    """What a server did yesterday does not hide what it does now."""
+    seen = {**EDGE, "latency": {methods.PUT_PATH: ([100, 0, 0], 0.05)}}
+    services.measure(edge=lambda: seen)
+    services.beat(Turn(0), 0, True)
+    services.beat(Turn(0), 60_000, True)
+    seen["latency"] = {methods.PUT_PATH: ([100, 10, 0], 0.1)}
+    found = samples(services)
+    assert found["dkv_latency", (("Ops", "put"), ("quantile", "0.5"))] == pytest.approx(0.0055)
+    assert found["dkv_latency_count", (("Ops", "put"),)] == 110
+    services.beat(Turn(0), 120_000, True)
+    services.beat(Turn(0), 180_000, True)
+    assert samples(services)["dkv_latency", (("Ops", "put"), ("quantile", "0.5"))] == 0

@@ -1,0 +1,95 @@
+"""What a node counts of its own work: a few additions a turn, nothing per call.
+
+Time comes from a stopwatch that only measures; no decision reads it. Without one (in the simulation) all takes no time,
+so that equal seeds stay equal.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dkv.services.histogram import COUNTS, SECONDS, Histogram
+
+LONG_TURN_SECONDS = 0.001
+LONG_TURNS_KEPT = 64
+"""Enough to explain a slow call: the calls of one moment share its turns."""
+
+
+class Phases(NamedTuple):
+    """Seconds of one turn, by what it did. Waiting for news is not in it."""
+
+    accept: float
+    propose: float
+    apply: float
+    read: float
+    scan: float
+    rest: float
+
+
+class LongTurn(NamedTuple):
+    ended_s: float
+    """By the stopwatch."""
+    phases: Phases
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.phases)
+
+
+def no_time() -> float:
+    return 0.0
+
+
+class Meter:
+    """Owned by the node; its thread alone writes."""
+
+    def __init__(self, stopwatch: Callable[[], float] = no_time) -> None:
+        """`stopwatch`: seconds that never go back."""
+        self.stopwatch = stopwatch
+        self.turns = 0
+        self.turn_seconds = Histogram(SECONDS)
+        self.turn_calls = Histogram(COUNTS)
+        """Of the turns that took calls."""
+        self.entry_commands = Histogram(COUNTS)
+        self.storage = {operation: Histogram(SECONDS) for operation in ("get", "mget", "put", "mput")}
+        """One look-up and one batch serve a turn: of one key or command, or of many (m)."""
+        self.rows_swept = 0
+        self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
+        self._began = self._lapped = 0.0
+        self._phases: list[float] = []
+
+    def begin(self, calls: int) -> None:
+        """A turn has got its news."""
+        self.turns += 1
+        if calls:
+            self.turn_calls.observe(calls)
+        self._phases.clear()
+        self._began = self._lapped = self.stopwatch()
+
+    def lap(self) -> None:
+        """The next phase of the turn is over, in the order of `Phases`."""
+        now = self.stopwatch()
+        self._phases.append(now - self._lapped)
+        self._lapped = now
+
+    def end(self) -> None:
+        """The turn is over."""
+        self.lap()
+        took = self._lapped - self._began
+        self.turn_seconds.observe(took)
+        if took >= LONG_TURN_SECONDS:
+            self.long_turns.append(LongTurn(self._lapped, Phases(*self._phases)))
+
+    def looked_up(self, keys: int, began: float) -> None:
+        self.storage["get" if keys == 1 else "mget"].observe(self.stopwatch() - began)
+
+    def wrote(self, commands: int, began: float) -> None:
+        self.storage["put" if commands == 1 else "mput"].observe(self.stopwatch() - began)
+
+    def longest_turn_since(self, began: float) -> LongTurn | None:
+        """Of the turns that ended after `began`; None when all of them were short."""
+        return max((turn for turn in self.long_turns if turn.ended_s >= began), key=_seconds, default=None)
+
+
+def _seconds(turn: LongTurn) -> float:
+    return turn.seconds

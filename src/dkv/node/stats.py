@@ -1,0 +1,40 @@
+"""The numbers of a node for /metrics, read when somebody asks: nothing here runs in a turn."""
+
+from dkv.node.node import Node
+
+
+def node_stats(node: Node) -> dict[str, object]:
+    """Keys as in `services.metric_table.NODE`. Times are seconds."""
+    meter, replica, upkeep = node.meter, node.replica, node.upkeep
+    now = node.clock.now()
+    status = node.consensus.status(replica.vbucket)
+    pressure = node.store.pressure()
+    due_ms = replica.log_time - replica.earliest_expiry if replica.earliest_expiry is not None else 0
+    return {
+        "turns": meter.turns,
+        "turn_seconds": meter.turn_seconds,
+        "turn_calls": meter.turn_calls,
+        "entry_commands": meter.entry_commands,
+        "storage": meter.storage,
+        "rows_swept": meter.rows_swept,
+        "sweep_backlog": max(0, due_ms) / 1000,
+        "earliest_expiry": (replica.earliest_expiry or 0) / 1000,
+        "readable": int(node.is_readable),
+        "term": status["term"],
+        "applied_index": replica.applied_index,
+        "commit_index": status["commit"],
+        "last_index": status["last_index"],
+        "first_index": status["first_index"],
+        "change_number": replica.change_number,
+        "oldest_change": replica.earliest_change,
+        "log_time_age": max(0, now.wall_ms - replica.log_time) / 1000,
+        "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
+        "sessions": len(replica.sessions),
+        "iterates_open": node.scans.count,
+        "entries_waiting": node.writes.waiting_entries,
+        "entries_unapplied": node.unapplied_entries,
+        "engine_stopped": int(pressure.stopped),
+        "engine_delayed": pressure.delayed_bytes_per_s,
+        "disk_free": node.store.free_bytes(),
+        "disk_free_min": upkeep.free_bytes_min,
+    }
