@@ -42,6 +42,9 @@ class EdgeServer:
         inbox_calls_max: int = ...,
         streams_max_per_connection: int = ...,
         stream_buffer_bytes: int = ...,
+        unread_bytes_max: int = ...,
+        unread_bytes_max_per_connection: int = ...,
+        unread_timeout_ms: int = ...,
         header_bytes_max: int = ...,
         connections_max: int = ...,
         keepalive_interval_ms: int = ...,
@@ -82,12 +85,13 @@ class EdgeServer:
         """Answer, in one crossing: `messages[i]` ends unary call `call_ids[i]` with OK; `items` are messages of reply
         streams; `finished` ends a call or stream with a status (after its items); `http` is
         (call id, status, content type, body). Unknown ids are callers who left: ignored. A stream that holds eight
-        times `stream_buffer_bytes` unread and is sent more is ended with RESOURCE_EXHAUSTED and told as closed."""
+        times `stream_buffer_bytes` unread and is sent more is ended with RESOURCE_EXHAUSTED and told as closed. So ends
+        a long unary reply beyond `unread_bytes_max` of the node or of its connection, or not read for the time-out."""
 
     def stats(self) -> dict[str, object]:
         """Counters for /metrics: `calls` {(method path, gRPC code): count}, `latency` {method path: (bucket counts,
         sum in seconds)}, `latency_bounds` (upper bounds in seconds), `connections`, `inbox_calls`, `inbox_bytes`,
-        `overloaded`, `streams`."""
+        `unread_bytes`, `overloaded`, `streams`."""
 
     def stop_accepting(self) -> None:
         """Close the listeners and send GOAWAY; open calls go on, and polls go on delivering what they sent."""

@@ -58,6 +58,13 @@ class Server:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def resident_bytes(self, name: str = "VmRSS") -> int:
+        """Of the process now; the most it ever had as `VmHWM`."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith(name))
+        return int(line.split()[1]) << 10
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         assert self.process is not None

@@ -24,12 +24,6 @@ def put_request(client: Any, key: bytes, value: bytes) -> bytes:
     return bytes(client.wire.message("dkv.serverpb.PutRequest")(key=key, value=value).SerializeToString())
 
 
-def resident_bytes(server: Any, name: str = "VmRSS") -> int:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith(name))
-    return int(line.split()[1]) << 10
-
-
 def well(server: Any) -> None:
     assert server.process.poll() is None, server.output()
     assert "Traceback" not in server.output(), server.output()
@@ -53,7 +47,7 @@ def test_iterate_whose_reader_sleeps_holds_little_memory_and_no_one_up(
     for start in range(0, 2048, 64):
         puts = [{"key": b"%05d" % number, "value": value} for number in range(start, start + 64)]
         client("MultiPut", putRequest=puts)
-    before = resident_bytes(server)
+    before = server.resident_bytes()
     sleepers = []
     for _ in range(SLOW_READER_COUNT):
         sleepers.append(client.stream("Iterate", timeout=60))
@@ -62,7 +56,7 @@ def test_iterate_whose_reader_sleeps_holds_little_memory_and_no_one_up(
     for number in range(200):
         assert client("Put", key=b"x%d" % number, value=b"v", timeout=5).status.code == 0
         assert client("Get", key=b"x%d" % number, timeout=5).value == b"v"
-        peak = max(peak, resident_bytes(server))
+        peak = max(peak, server.resident_bytes())
     assert peak - before < SLOW_READER_COUNT * (2 << 20) + (32 << 20)
     assert sum(1 for _ in sleepers[0]) == 2047
     for sleeper in sleepers:
@@ -78,10 +72,10 @@ def test_multi_get_of_more_than_fits_a_reply_is_refused_without_reading_it_all(
     server = make_server("--block-cache-size", "0")
     client = make_client(server)
     assert client("Put", key=b"big", value=bytes(4 << 20)).status.code == 0
-    before = resident_bytes(server, "VmHWM")
+    before = server.resident_bytes("VmHWM")
     code, text = client.refused("MultiGet", keys=[b"big"] * 400)
     assert (code, text.startswith("reply bytes")) == (grpc.StatusCode.INVALID_ARGUMENT, True), text
-    assert resident_bytes(server, "VmHWM") - before < 400 << 20
+    assert server.resident_bytes("VmHWM") - before < 400 << 20
     client("MultiPut", putRequest=[{"key": b"%05d" % number, "value": b"%d" % number} for number in range(10_000)])
     found = client("MultiGet", keys=[b"%05d" % number for number in range(10_000)]).keyValues
     assert [(pair.key, pair.value) for pair in found] == [

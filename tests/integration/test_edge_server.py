@@ -314,6 +314,63 @@ def test_stream_that_is_sent_more_and_more_unread_is_ended() -> None:
         node.stop()
 
 
+LONG = b"x" * 500_000
+
+
+def emit_held(node: Node, count: int) -> None:
+    """Answers `count` held calls with a long reply each."""
+    eventually(lambda: len(node.held) == count)
+    for call_id in node.held:
+        node.server.emit([call_id], [LONG], [], [], [])
+
+
+def test_long_replies_of_a_connection_that_reads_none_are_bounded() -> None:
+    """Beyond its bound a connection is refused; others are answered, and what is read makes room again."""
+    node = Node(unread_bytes_max_per_connection=1_200_000).start()
+    try:
+        with Raw(node.address) as raw, grpc.insecure_channel(node.address) as channel:
+            for stream in (1, 3, 5):
+                raw.call(stream, "/t.T/Hold")
+            emit_held(node, 3)
+            eventually(lambda: node.count(HOLD, 8) == 1)
+            assert channel.unary_unary("/t.T/Echo")(LONG, timeout=20) == LONG
+            assert node.server.stats()["unread_bytes"] == 1_000_000
+            raw.frame(8, 0, 0, struct.pack(">I", 1 << 21))
+            for stream in (1, 3):
+                raw.frame(8, 0, stream, struct.pack(">I", 1 << 20))
+            eventually(lambda: node.server.stats()["unread_bytes"] == 0)
+    finally:
+        node.stop()
+
+
+def test_long_replies_of_all_connections_are_bounded() -> None:
+    """Beyond the node's bound a reply is not even queued: its caller is told to try again later."""
+    node = Node(unread_bytes_max=1_200_000).start()
+    try:
+        with Raw(node.address) as one, Raw(node.address) as other:
+            one.call(1, "/t.T/Hold")
+            other.call(1, "/t.T/Hold")
+            other.call(3, "/t.T/Hold")
+            emit_held(node, 3)
+            eventually(lambda: node.count(HOLD, 8) == 1)
+        eventually(lambda: node.server.stats()["unread_bytes"] == 0)
+    finally:
+        node.stop()
+
+
+def test_long_reply_that_nobody_reads_is_dropped() -> None:
+    """A caller that keeps its connection and never reads does not keep the server's memory."""
+    node = Node(unread_timeout_ms=100).start()
+    try:
+        with Raw(node.address) as raw:
+            raw.call(1, "/t.T/Hold")
+            emit_held(node, 1)
+            eventually(lambda: node.server.stats()["unread_bytes"] == 500_000)
+            eventually(lambda: node.server.stats()["unread_bytes"] == 0)
+    finally:
+        node.stop()
+
+
 def test_stream_cancelled_is_told_as_closed(node: Node, channel: grpc.Channel) -> None:
     """A reader that leaves ends its stream in the server too."""
     call = channel.unary_stream("/t.T/Pump")(b"", timeout=60)

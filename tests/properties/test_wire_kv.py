@@ -116,3 +116,16 @@ def test_multi_get_parts_equal_protobuf(pairs: list[tuple[bytes, bytes, int]], a
     )
     parts = [kv.STATUS_OK, *(kv.pair(*each) for each in pairs), kv.read_token(applied, served)]
     assert b"".join(parts) == want.SerializeToString()
+
+
+@given(st.lists(st.tuples(KEYS, st.one_of(st.none(), VALUES, st.just(b"\1" + bytes(8)))), max_size=5))
+def test_pairs_of_rows_equal_pair_by_pair(found: list[tuple[bytes, bytes | None]]) -> None:
+    """Pairs encoded together have the bytes of each alone; what has flags, or is large, is left to the caller."""
+    keys = [key for key, _ in found]
+    plain = kv.pairs(keys, [None if value is None else b"\0" + value for _, value in found])
+    for (key, value), encoded in zip(found, plain, strict=True):
+        if value is not None and (len(key) > 127 or len(value) >= kv.PLAIN_BYTES_MAX):
+            assert encoded is None
+        else:
+            assert encoded == (b"" if value is None else kv.pair(key, value, 0))
+    assert kv.pairs(keys, [b"\1"] * len(keys)) == [None] * len(keys) == kv.pairs(keys, [b""] * len(keys))

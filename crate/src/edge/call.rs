@@ -114,11 +114,7 @@ pub struct Caller {
 
 impl Caller {
     pub fn overloaded(&self) -> Status {
-        self.network.shared.stats.lock().overloaded += 1;
-        Status {
-            retry_delay_ms: self.network.shared.settings.overload_retry_delay_ms,
-            ..Status::new(RESOURCE_EXHAUSTED, "server is overloaded, try again later")
-        }
+        self.network.shared.overloaded("server is overloaded, try again later")
     }
 
     fn too_large(&self, bytes: usize) -> Status {
@@ -204,7 +200,7 @@ impl Caller {
         let deadline = deadline(request.headers(), arrived)?;
         let gzip = uses_gzip(request.headers())?;
         if shared.methods[method].is_conversation {
-            let guard = self.network.open_call(method, arrived);
+            let guard = self.network.open_call(&self.connection, method, arrived);
             if let Some(deadline) = deadline {
                 self.fail_later(&guard, Box::pin(tokio::time::sleep_until(deadline.into())));
             }
@@ -220,7 +216,7 @@ impl Caller {
         if !charge.enter(shared.settings.inbox_calls_max) {
             return Err(self.overloaded());
         }
-        let guard = self.network.open_call(method, arrived);
+        let guard = self.network.open_call(&self.connection, method, arrived);
         let id = guard.id;
         self.network.deliver(id, message, deadline, charge);
         if shared.methods[method].is_stream {
@@ -232,7 +228,7 @@ impl Caller {
         if in_time(&mut timer, ready).await.is_none() {
             self.network.fail(id, Status::deadline_exceeded());
         }
-        Ok(respond(guard, shared.methods[method].is_stream))
+        Ok(respond(guard))
     }
 
     /// Ends a stream at its deadline.
@@ -246,9 +242,9 @@ impl Caller {
     }
 }
 
-/// Turns what is ready into a response: a stream's body pulls the rest, a unary reply is all there.
-fn respond(guard: CallGuard, is_stream: bool) -> Response<ReplyBody> {
-    if is_stream && guard.has_data() {
+/// Turns what is ready into a response: the body of a stream or a long reply pulls the rest, a short reply is all there.
+fn respond(guard: CallGuard) -> Response<ReplyBody> {
+    if guard.has_chunks() {
         return grpc_response(ReplyBody::Stream(guard));
     }
     let waker = std::task::Waker::noop();

@@ -15,11 +15,12 @@ use bytes::Bytes;
 /// What one call costs beside its message: its slot, its stream, the read buffer a small message keeps alive.
 const CALL_BYTES: usize = 256;
 
-/// Bytes and calls that wait, of one node or of one connection.
+/// What waits, of one node or of one connection: bytes and calls on their way in, bytes of replies on their way out.
 #[derive(Default)]
 pub struct Load {
     pub bytes: AtomicUsize,
     pub calls: AtomicUsize,
+    pub unread: AtomicUsize,
 }
 
 /// A share of both loads, given back when dropped.

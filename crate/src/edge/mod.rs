@@ -18,6 +18,7 @@ mod outbox;
 mod server;
 mod stats;
 mod status;
+mod unread;
 
 use pyo3::prelude::*;
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use super::inbox::{Arrived, Charge, HttpArrived, Load, News, Taker};
 use super::outbox::{Batch, HttpReply, Outbox};
 use super::stats::Stats;
 use super::status::{Status, CANCELLED, RESOURCE_EXHAUSTED};
+use super::unread::{Unread, UNREAD_TEXT};
 use crate::bell::Bell;
 
 /// The low bits of a call id are its place in the table, the rest counts up.
@@ -44,6 +45,9 @@ pub struct Settings {
     pub inbox_calls_max: usize,
     pub streams_max_per_connection: u32,
     pub stream_buffer_bytes: usize,
+    pub unread_bytes_max: usize,
+    pub unread_bytes_max_per_connection: usize,
+    pub unread_timeout_ms: u64,
     pub header_bytes_max: u32,
     pub connections_max: usize,
     pub keepalive_interval_ms: u64,
@@ -75,9 +79,18 @@ pub struct Shared {
     pub open_streams: AtomicUsize,
 }
 
+impl Shared {
+    /// The status of what a bound does not let in or out.
+    pub fn overloaded(&self, why: &str) -> Status {
+        self.stats.lock().overloaded += 1;
+        Status { retry_delay_ms: self.settings.overload_retry_delay_ms, ..Status::new(RESOURCE_EXHAUSTED, why) }
+    }
+}
+
 struct OpenCall {
     id: u64,
     method: usize,
+    connection: Arc<Load>,
     is_stream: bool,
     arrived: Instant,
     waker: Option<Waker>,
@@ -94,6 +107,8 @@ struct OpenCall {
     /// How a conversation ends once everything is answered: nothing more will be asked.
     last: Option<Status>,
     finish: Option<Status>,
+    /// The share of a long unary reply.
+    unread: Option<Unread>,
     /// End with the call.
     tasks: Vec<AbortHandle>,
 }
@@ -162,7 +177,7 @@ impl Network {
     }
 
     /// Opens a call that `deliver` will announce. The guard closes it.
-    pub fn open_call(self: &Rc<Self>, method: usize, arrived: Instant) -> CallGuard {
+    pub fn open_call(self: &Rc<Self>, connection: &Arc<Load>, method: usize, arrived: Instant) -> CallGuard {
         let is_stream = self.shared.methods[method].is_stream;
         let mut calls = self.calls.borrow_mut();
         let entry = calls.vacant_entry();
@@ -171,6 +186,7 @@ impl Network {
         entry.insert(OpenCall {
             id,
             method,
+            connection: connection.clone(),
             is_stream,
             arrived,
             waker: None,
@@ -182,6 +198,7 @@ impl Network {
             reader: None,
             last: None,
             finish: None,
+            unread: None,
             tasks: Vec::new(),
         });
         self.shared.open_calls.fetch_add(1, Relaxed);
@@ -256,11 +273,14 @@ impl Network {
                 call.finish = Some(Status::ok());
             });
         }
-        let unread_bytes_max = self.shared.settings.stream_buffer_bytes.saturating_mul(UNREAD_BUFFERS_MAX);
+        for (id, message, unread) in batch.long_replies {
+            self.with_call(id, |call| self.reply_at_length(call, message, unread));
+        }
+        let buffered_bytes_max = self.shared.settings.stream_buffer_bytes.saturating_mul(UNREAD_BUFFERS_MAX);
         for items in batch.items {
             let mut is_unread = false;
             self.with_call(items.id, |call| {
-                is_unread = call.buffered >= unread_bytes_max;
+                is_unread = call.buffered >= buffered_bytes_max;
                 call.chunks.extend(items.chunks);
                 call.buffered += items.bytes;
                 call.owes_progress = true;
@@ -281,6 +301,33 @@ impl Network {
         for reply in batch.http {
             if let Some(sender) = self.http_calls.borrow_mut().remove(&reply.id) {
                 let _ = sender.send(reply); // the caller may have gone
+            }
+        }
+    }
+
+    fn reply_at_length(&self, call: &mut OpenCall, mut message: Bytes, mut unread: Unread) {
+        if !unread.charge(&call.connection, self.shared.settings.unread_bytes_max_per_connection) {
+            call.finish = Some(self.shared.overloaded(UNREAD_TEXT));
+            return;
+        }
+        while !message.is_empty() {
+            call.chunks.push_back(message.split_to(message.len().min(CHUNK_BYTES)));
+        }
+        call.finish = Some(Status::ok());
+        call.unread = Some(unread);
+    }
+
+    /// Lets go of long replies whose callers have stopped reading: nobody else would.
+    pub async fn drop_unread_replies(self: Rc<Self>) {
+        let patience = Duration::from_millis(self.shared.settings.unread_timeout_ms);
+        loop {
+            tokio::time::sleep(patience / 4).await;
+            for (_, call) in self.calls.borrow_mut().iter_mut() {
+                if call.unread.as_ref().is_some_and(|unread| unread.progress.elapsed() > patience) {
+                    call.chunks.clear();
+                    call.unread = None;
+                    call.finish = Some(Status::new(RESOURCE_EXHAUSTED, "the reply was not read"));
+                }
             }
         }
     }
@@ -336,6 +383,9 @@ impl CallGuard {
             return Next::End(Status::ok());
         };
         if let Some(chunk) = take_chunk(&mut call.chunks) {
+            if let Some(unread) = &mut call.unread {
+                unread.progress = Instant::now();
+            }
             call.buffered = call.buffered.saturating_sub(chunk.len());
             let drained = call.buffered < self.network.shared.settings.stream_buffer_bytes / 2;
             if call.owes_progress && drained && call.finish.is_none() {
@@ -369,8 +419,11 @@ impl CallGuard {
         ready
     }
 
-    pub fn has_data(&self) -> bool {
-        self.network.calls.borrow().get(self.place).is_some_and(|call| !call.chunks.is_empty())
+    /// Whether the reply comes in chunks, and the first is there.
+    pub fn has_chunks(&self) -> bool {
+        let calls = self.network.calls.borrow();
+        let call = calls.get(self.place);
+        call.is_some_and(|call| (call.is_stream || call.unread.is_some()) && !call.chunks.is_empty())
     }
 
     /// The task ends with the call.

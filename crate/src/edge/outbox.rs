@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::Notify;
 
 use super::status::Status;
+use super::unread::Unread;
 
 pub struct HttpReply {
     pub id: u64,
@@ -28,6 +29,8 @@ pub struct Items {
 #[derive(Default)]
 pub struct Batch {
     pub replies: Vec<(u64, Bytes)>,
+    /// Replies that their callers may be slow to read.
+    pub long_replies: Vec<(u64, Bytes, Unread)>,
     pub items: Vec<Items>,
     /// Ends of calls that Python does not know of: it sent something too large. Told as closed.
     pub failed: Vec<(u64, Status)>,

@@ -31,6 +31,7 @@ use super::network::{Method, Network, Settings, Shared};
 use super::outbox::{Batch, HttpReply, Items as Packed, Listener, Order};
 use super::stats::{Stats, LATENCY_BOUNDS};
 use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
+use super::unread::{Unread, SHORT_REPLY_BYTES_MAX, UNREAD_TEXT};
 use crate::bell::Bell;
 
 /// Modes of a method: one message and one reply, one message and a stream of replies, two streams.
@@ -234,6 +235,7 @@ async fn accept_http(network: Rc<Network>, listener: Listener) {
 async fn serve(shared: Arc<Shared>) {
     let network = Rc::new(Network::new(shared.clone()));
     tokio::task::spawn_local(network.clone().hand_over_news());
+    tokio::task::spawn_local(network.clone().drop_unread_replies());
     let mut listeners: Vec<AbortHandle> = Vec::new();
     loop {
         for order in shared.outbox.take().await {
@@ -331,6 +333,9 @@ impl EdgeServer {
         inbox_calls_max = 65_536,
         streams_max_per_connection = 4096,
         stream_buffer_bytes = 1 << 20,
+        unread_bytes_max = 512 << 20,
+        unread_bytes_max_per_connection = 256 << 20,
+        unread_timeout_ms = 60_000,
         header_bytes_max = 16 << 10,
         connections_max = 4096,
         keepalive_interval_ms = 20_000,
@@ -348,6 +353,9 @@ impl EdgeServer {
         inbox_calls_max: usize,
         streams_max_per_connection: u32,
         stream_buffer_bytes: usize,
+        unread_bytes_max: usize,
+        unread_bytes_max_per_connection: usize,
+        unread_timeout_ms: u64,
         header_bytes_max: u32,
         connections_max: usize,
         keepalive_interval_ms: u64,
@@ -362,6 +370,9 @@ impl EdgeServer {
             inbox_calls_max,
             streams_max_per_connection,
             stream_buffer_bytes,
+            unread_bytes_max,
+            unread_bytes_max_per_connection,
+            unread_timeout_ms: unread_timeout_ms.max(1),
             header_bytes_max,
             connections_max,
             keepalive_interval_ms,
@@ -455,15 +466,19 @@ impl EdgeServer {
         if call_ids.len() != messages.len() {
             return Err(PyValueError::new_err("call_ids and messages differ in length"));
         }
-        let limit = self.shared.settings.reply_bytes_max;
+        let Settings { reply_bytes_max: limit, unread_bytes_max, .. } = self.shared.settings;
         let mut batch = Batch::default();
         batch.replies.reserve(messages.len());
         for (id, message) in call_ids.into_iter().zip(&messages) {
             let message = message.as_bytes();
-            if message.len() <= limit {
+            if message.len() <= SHORT_REPLY_BYTES_MAX.min(limit) {
                 batch.replies.push((id, encode(message)));
-            } else {
+            } else if message.len() > limit {
                 batch.finished.push((id, self.too_large(message.len())));
+            } else if let Some(unread) = Unread::new(&self.shared.load, message.len(), unread_bytes_max) {
+                batch.long_replies.push((id, encode(message), unread));
+            } else {
+                batch.finished.push((id, self.shared.overloaded(UNREAD_TEXT)));
             }
         }
         for (id, messages) in &items {
@@ -519,6 +534,7 @@ impl EdgeServer {
         all.set_item("connections", shared.connections.load(Relaxed))?;
         all.set_item("inbox_calls", shared.load.calls.load(Relaxed))?;
         all.set_item("inbox_bytes", shared.load.bytes.load(Relaxed))?;
+        all.set_item("unread_bytes", shared.load.unread.load(Relaxed))?;
         all.set_item("overloaded", overloaded)?;
         all.set_item("streams", shared.open_streams.load(Relaxed))?;
         Ok(all)

@@ -34,8 +34,10 @@ WAIT_MS = 100
 STALL_WAIT_MS = 5
 """Until the engine is asked again whether it takes writes."""
 APPLY_BYTES_MAX = 1 << 20
-LONG_READ_KEYS = 32
-"""Rows of a long read in memory at once, whatever they weigh."""
+READ_KEYS = 32
+"""Rows that are read at once: few enough to fit into memory whatever they weigh, enough to share a crossing."""
+EMIT_BYTES = 8 << 20
+"""Replies of so many bytes do not wait for the end of the turn."""
 LEADER = 2
 
 
@@ -165,26 +167,22 @@ class Node:
         self.consensus.applied([(self.replica.vbucket, entries[-1][0])])
 
     def _read(self, turn: Turn) -> None:
-        """One multi-get for the short point reads of the turn, on the state just applied; long ones by themselves."""
-        if not turn.reads:
-            return
-        view = self._view()
-        short = [read for read in turn.reads if not read.is_long]
-        if len(short) == 1:
-            short[0].answer(turn, self._get_many(short[0].keys), view)
-        elif short:
-            values = self._get_many([key for read in short for key in read.keys])
-            start = 0
-            for read in short:
-                end = start + len(read.keys)
-                read.answer(turn, values[start:end], view)
-                start = end
-        for read in turn.reads:
-            if read.is_long:
-                read.answer(turn, self._rows(read.keys), view)
+        """The point reads of the turn, on the state just applied."""
+        if turn.reads:
+            view = self._view()
+            for read in turn.reads:
+                read.answer(turn, self._slices(read.keys, turn), view)
 
-    def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        return self._look_up(self.replica.row_keys(keys))
+    def _slices(self, keys: list[bytes], turn: Turn) -> Iterator[list[bytes | None]]:
+        """The rows of `keys`, a few at a time: what a turn holds is bounded (INVARIANTS 20), whatever was asked."""
+        row_keys, unsent_bytes = self.replica.row_keys(keys), 0
+        for start in range(0, len(row_keys), READ_KEYS):
+            rows = self._look_up(row_keys[start : start + READ_KEYS])
+            yield rows
+            unsent_bytes += sum(map(len, filter(None, rows)))
+            if unsent_bytes > EMIT_BYTES:
+                self._emit(turn)
+                unsent_bytes = 0
 
     def _look_up(self, row_keys: list[bytes]) -> list[bytes | None]:
         began = self.meter.stopwatch()
@@ -192,18 +190,15 @@ class Node:
         self.meter.looked_up(len(row_keys), began)
         return rows
 
-    def _rows(self, keys: list[bytes]) -> Iterator[bytes | None]:
-        """The rows of many keys, read a few at a time (INVARIANTS 20: counted while reading)."""
-        for start in range(0, len(keys), LONG_READ_KEYS):
-            yield from self._get_many(keys[start : start + LONG_READ_KEYS])
-
     def _view(self) -> View:
         replica = self.replica
         return View(replica.log_time, replica.change_number, replica.history_id, self.is_readable)
 
     def _emit(self, turn: Turn) -> None:
+        """Hand over what the turn has answered so far."""
         if turn.replies or turn.items or turn.finished or turn.http:
             self.edge.emit(turn.reply_ids, turn.replies, turn.items, turn.finished, turn.http)
+            turn.clear_answers()
 
     def recover(self) -> None:
         """Stand for election (a group of one wins at once) and apply the log until reads are safe. Blocks."""

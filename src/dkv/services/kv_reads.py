@@ -4,7 +4,7 @@ A row whose expiry is at or below the log time of the view is gone, whether or n
 damaged row raises Corrupt: that is the engine's failure, not the caller's, and ends the node.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,14 +12,22 @@ from dkv.model.errors import DkvError, LimitExceeded, NoLeader, StaleRead
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
 from dkv.services.checks import check_consistency, check_key, check_payload
-from dkv.services.turn import PointRead, ScanRequest, Turn, View
+from dkv.services.turn import PointRead, ScanRequest, Slices, Turn, View
 from dkv.vbucket.rows import decode_row, ts_of_expires_at
 from dkv.wire import messages as wire
-from dkv.wire.kv import get_replies, get_reply, iterate_reply, missing_reply, pair, plain_get_key, read_token
+from dkv.wire.kv import (
+    STATUS_OK,
+    get_replies,
+    get_reply,
+    iterate_reply,
+    missing_reply,
+    pair,
+    pairs,
+    plain_get_key,
+    read_token,
+)
 
 PLAIN_KEY_BYTES_MAX = 127
-SHORT_KEYS_MAX = 4
-"""A MultiGet of more could read far more than its reply may hold: each value can be of the largest size."""
 NOT_READABLE = "no leader is known for this vBucket, try again"
 WRONG_START = "StartKey must have the same prefix as PrefixKey"
 
@@ -80,16 +88,18 @@ class KvReads:
         ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
         for call_id, (keys, terms) in zip(ids, requests, strict=True):
             answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
-            turn.reads.append(PointRead(keys, answer, is_long=len(keys) > SHORT_KEYS_MAX))
+            turn.reads.append(PointRead(keys, answer))
 
     def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
         request = wire.MultiGetRequest.FromString(message)
         keys = list(request.keys)
         if len(keys) > self._limits.multi_get_keys_max:
             raise LimitExceeded("keys", self._limits.multi_get_keys_max, len(keys))
-        for index, key in enumerate(keys):
-            check_key(key, self._limits, index)
-        check_payload(sum(map(len, keys)), self._limits)
+        lengths = list(map(len, keys))
+        if lengths and not 0 < min(lengths) <= max(lengths) <= self._limits.key_bytes_max:
+            for index, key in enumerate(keys):
+                check_key(key, self._limits, index)
+        check_payload(sum(lengths), self._limits)
         return keys, Terms(check_consistency(request.readConsistency), request.minChangeNumber)
 
     def iterate(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
@@ -156,23 +166,25 @@ def refusal(terms: Terms, view: View) -> DkvError | None:
     return None
 
 
-def answer_gets(
-    call_ids: Sequence[int], turn: Turn, rows: Iterable[bytes | None], view: View, terms: Terms = PLAIN
-) -> None:
+def answer_gets(call_ids: Sequence[int], turn: Turn, slices: Slices, view: View, terms: Terms = PLAIN) -> None:
     """GetResponses of calls with the same terms."""
     if (error := refusal(terms, view)) is not None:
         for call_id in call_ids:
             fail(turn, call_id, error)
         return
     token = read_token(view.change_number, terms.consistency)
-    replies = get_replies(rows, token)
-    if None in replies:
-        replies = [
-            reply if reply is not None else _expiring(row, view.log_time, token)
-            for reply, row in zip(replies, rows, strict=True)
-        ]
-    turn.reply_ids += call_ids
-    turn.replies += replies  # type: ignore[arg-type]  # no None is left, and a copy would cost
+    start = 0
+    for rows in slices:
+        replies = get_replies(rows, token)
+        if None in replies:
+            replies = [
+                reply if reply is not None else _expiring(row, view.log_time, token)
+                for reply, row in zip(replies, rows, strict=True)
+            ]
+        end = start + len(rows)
+        turn.reply_ids += call_ids[start:end]
+        turn.replies += replies  # type: ignore[arg-type]  # no None is left, and a copy would cost
+        start = end
 
 
 def _expiring(row: bytes | None, log_time: int, token: bytes) -> bytes:
@@ -186,29 +198,43 @@ def answer_multi_get(
     terms: Terms,
     reply_bytes_max: int,
     turn: Turn,
-    rows: Iterable[bytes | None],
+    slices: Slices,
     view: View,
 ) -> None:
-    """One MultiGetResponse; ends with LimitExceeded at the pair that makes it too long."""
+    """One MultiGetResponse; ends with LimitExceeded at the part that makes it too long."""
     if (error := refusal(terms, view)) is not None:
         fail(turn, call_id, error)
         return
-    parts = [missing_reply(b"")]
-    reply_bytes = 0
-    for key, row in zip(keys, rows, strict=True):
-        if row is None or (found := live(row, view.log_time)) is None:
-            continue
-        parts.append(encoded := pair(key, *found))
-        reply_bytes += len(encoded)
-        if reply_bytes > reply_bytes_max:
-            fail(turn, call_id, LimitExceeded("reply bytes", reply_bytes_max, reply_bytes))
-            return
+    parts = [STATUS_OK]
+    start = reply_bytes = 0
+    for rows in slices:
+        end = start + len(rows)
+        for part in _pairs(keys[start:end], rows, view.log_time):
+            parts.append(part)
+            reply_bytes += len(part)
+            if reply_bytes > reply_bytes_max:
+                fail(turn, call_id, LimitExceeded("reply bytes", reply_bytes_max, reply_bytes))
+                return
+        start = end
     parts.append(read_token(view.change_number, terms.consistency))
     turn.reply_ids.append(call_id)
     turn.replies.append(b"".join(parts))
 
 
-def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, rows: Iterable[bytes | None], view: View) -> None:
+def _pairs(keys: Sequence[bytes], rows: Sequence[bytes | None], log_time: int) -> Iterator[bytes]:
+    """The pairs of those that are there, encoded: short ones as one part, else one by one as they are taken."""
+    encoded = pairs(keys, rows)
+    if None not in encoded:
+        yield b"".join(encoded)  # type: ignore[arg-type]  # no None is in it, and a copy would cost
+        return
+    for part, key, row in zip(encoded, keys, rows, strict=True):
+        if part is not None:
+            yield part
+        elif row is not None and (found := live(row, log_time)) is not None:
+            yield pair(key, *found)
+
+
+def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, slices: Slices, view: View) -> None:
     """Hands the scan to the turn when the view is new enough."""
     if (error := refusal(terms, view)) is not None:
         fail(turn, scan.call_id, error)

@@ -15,16 +15,18 @@ PutReplies = Callable[["Turn", Sequence[int], Sequence[Outcome], int], None]
 """Answers applied writes: (turn, call ids, their outcomes, log time)."""
 
 
+Slices = Iterable[list[bytes | None]]
+"""Rows (None: no row), a few at a time. They are read as they are taken: who has enough stops taking."""
+
+
 @dataclass(slots=True)
 class PointRead:
-    """Rows wanted by the calls of one batch, flattened; `answer` gets their values in the same order."""
+    """Rows wanted by the calls of one batch, flattened; `answer` gets them in the same order."""
 
     keys: list[bytes]
     """User keys."""
-    answer: Callable[["Turn", Iterable[bytes | None], "View"], None]
-    """Called with the raw rows (None: no row) and what is true at this turn."""
-    is_long: bool = False
-    """The rows come from an iterator that reads on only as they are taken: who has enough stops taking. Else a list."""
+    answer: Callable[["Turn", Slices, "View"], None]
+    """Called with what is read and with what is true at this turn."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,6 +78,10 @@ class Turn:
     http: list[HttpReply] = field(default_factory=list)
     history_id: bytes = b""
     """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
+
+    def clear_answers(self) -> None:
+        """They have left. New lists, as an edge may keep those it was given."""
+        self.reply_ids, self.replies, self.items, self.finished, self.http = [], [], [], [], []
 
     def fail(self, call_id: int, error: DkvError, details: bytes = b"") -> None:
         """Ends a call or stream with the status of `error`."""

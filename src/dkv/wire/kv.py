@@ -14,9 +14,11 @@ STATUS_OK = b"\x0a\x00"
 PLAIN_BYTES_MAX = 16_000
 """Larger requests are rare enough for the message classes, and copying outweighs parsing."""
 
-_VALUE = [STATUS_OK + b"\x12" + varint(length) for length in range(16_384)]
+_LENGTH = [varint(length) for length in range(16_384)]
+_PAIR_VALUE = [b"", *(b"\x12" + length for length in _LENGTH[1:])]
+"""Head of the value of a pair, by its length."""
+_VALUE = [STATUS_OK + head for head in _PAIR_VALUE]
 """Head of a GetResponse, by length of its value."""
-_VALUE[0] = STATUS_OK
 _VALUE_LONG = STATUS_OK + b"\x12"
 _FOUND = tag(100, 0) + b"\x01"
 _GET_EXPIRY = tag(101, 0)
@@ -127,6 +129,23 @@ def pair(key: bytes, value: bytes, expire_ts: int) -> bytes:
     """One `keyValues` entry of a MultiGetResponse, tag and length included."""
     body = field(b"\x0a", key) + field(b"\x12", value) + (b"\x18" + varint(expire_ts) if expire_ts else b"")
     return b"\x12" + varint(len(body)) + body
+
+
+def pairs(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> list[bytes | None]:
+    """`pair` of each key and its row; empty where there is no row. None for a row that has an expiry, is damaged or is
+    too long for this, which the caller looks at."""
+    found: list[bytes | None] = []
+    add, join, lengths, heads = found.append, b"".join, _LENGTH, _PAIR_VALUE
+    for key, row in zip(keys, rows, strict=True):
+        if row is None:
+            add(b"")
+        elif row[:1] != b"\0" or len(row) > PLAIN_BYTES_MAX or len(key) > 127:
+            add(None)
+        else:
+            head = heads[len(row) - 1]
+            body = 2 + len(key) + len(head) + len(row) - 1
+            add(join((b"\x12", lengths[body], b"\x0a", lengths[len(key)], key, head, row[1:])))
+    return found
 
 
 def iterate_reply(key: bytes, value: bytes, expire_ts: int) -> bytes:

@@ -57,6 +57,7 @@ def read(turn: Turn, view: View) -> Callable[..., None]:
 
     def answer(rows: dict[bytes, bytes], at: View = view) -> None:
         for each in turn.reads:
-            each.answer(turn, [rows.get(key) for key in each.keys], at)
+            found = [rows.get(key) for key in each.keys]
+            each.answer(turn, [found[:2], found[2:]], at)
 
     return answer

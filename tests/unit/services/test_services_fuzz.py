@@ -44,7 +44,7 @@ def test_any_bytes_to_any_method_are_answered_or_refused(
     SERVICES.accept(method, call_ids, messages, turn)
     for each in turn.reads:
         rows = [data.draw(st.sampled_from(ROWS)) for _ in each.keys]
-        each.answer(turn, rows, View(10, 20, b"h" * 16))
+        each.answer(turn, [rows[:1], rows[1:]], View(10, 20, b"h" * 16))
     for call_id, reply in zip(turn.command_calls, turn.command_answers, strict=True):
         reply(turn, [call_id], [Outcome(True, 1)], 10)
     SERVICES.forget(call_ids)
