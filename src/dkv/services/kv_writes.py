@@ -77,7 +77,9 @@ class KvWrites:
 
     def _parse_put(self, message: bytes, log_time: int) -> Put:
         request = wire.PutRequest.FromString(message)
-        return self._put(request, log_time)._replace(session=check_session(request))
+        put = self._put(request, log_time)._replace(session=check_session(request))
+        check_payload(len(put.value), self._limits)  # without the key: the largest value may be put under any
+        return put
 
     def _put(self, request: wire.PutRequest, log_time: int, index: int = -1) -> Put:
         return Put(

@@ -24,6 +24,9 @@ _BLOCK_BYTES = 8 * 1024
 """Between point reads (small) and scans and index memory (large)."""
 _OPEN_FILES_MAX = 512
 """Half of the usual limit of 1,024 descriptors: the rest is for connections. Also bounds what an open has to load."""
+_DELETIONS_WINDOW, _DELETIONS_MAX, _DELETIONS_SHARE = 10_000, 5_000, 0.5
+"""A file with so many deletions among so many neighbours, or of so large a share, is compacted at once: scans walk over
+deleted rows, 0.2 s for a million (measured), until a compaction drops them."""
 _INFO_LOG_BYTES_MAX = 4 * MIB
 _INFO_LOG_FILES_MAX = 3
 
@@ -72,6 +75,7 @@ def _defaults(write_buffer_bytes: int) -> Options:
     options.set_max_write_buffer_number(3)
     options.set_compaction_style(DBCompactionStyle.level())
     options.set_level_compaction_dynamic_level_bytes(True)
+    options.add_compact_on_deletion_collector_factory(_DELETIONS_WINDOW, _DELETIONS_MAX, _DELETIONS_SHARE)
     options.set_max_background_jobs(2)
     options.set_bytes_per_sync(MIB)
     options.set_allow_concurrent_memtable_write(False)

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from dkv.model.commands import CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put, Session
 from dkv.model.errors import Code
+from dkv.model.limits import Limits
 from dkv.services.registry import Services
 from dkv.services.turn import Turn
 from dkv.wire import messages as wire
@@ -216,3 +217,12 @@ def test_limits_tell_what_the_server_was_given(services: Services, turn: Turn) -
     send(services, turn, methods.LIMITS, b"")
     reply = wire.LimitsResponse.FromString(turn.replies[0])
     assert (reply.keyBytesMax, reply.valueBytesMax, reply.multiGetKeysMax) == (65_000, 1_000, 10)
+
+
+def test_put_of_a_value_above_the_request_limit_is_refused(turn: Turn) -> None:
+    """The smaller of the two limits holds for the value; the key comes on top, so that it fits at any key."""
+    services = Services(Limits(value_bytes_max=2_000, request_bytes_max=1_000))
+    requests = [wire.PutRequest(key=b"k" * 200, value=bytes(size)) for size in (1_000, 1_001)]
+    send(services, turn, methods.PUT, *requests)
+    assert turn.commands == [Put(b"k" * 200, bytes(1_000))]
+    assert [text for _, _, text, _, _ in turn.finished] == ["request bytes is 1001, the limit is 1000"]

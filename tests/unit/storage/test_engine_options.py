@@ -1,10 +1,12 @@
 """Which engine options of an ini file are honoured, reported or refused."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from dkv.model.errors import InvalidRequest
+from dkv.ports.store import RowBatch
 from dkv.storage import rocksdb_options as known
 from dkv.storage.rocksdb import RocksDbStore
 
@@ -87,3 +89,18 @@ def test_info_logs_and_bloom_filter_are_bounded_and_on(tmp_path: Path) -> None:
     assert effective["whole_key_filtering"] == "true"
     assert effective["filter_policy"] == "bloomfilter"
     assert effective["wal_recovery_mode"] == "kPointInTimeRecovery"
+
+
+def test_files_full_of_deletions_are_compacted_at_once(tmp_path: Path) -> None:
+    """A scan does not walk over a deleted range for long: the file that holds its deletions goes, and the rows'."""
+    store = RocksDbStore(tmp_path / "data")
+    keys = [b"\0\0\0\4%06d" % number for number in range(20_000)]
+    store.write(RowBatch([(key, b"\0value") for key in keys]))
+    store.flush()
+    store.write(RowBatch([(key, None) for key in keys]))
+    store.flush()
+    deadline = time.monotonic() + 30
+    while store.stats()["engine_files_bytes"] > 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    store.close()
