@@ -137,9 +137,9 @@ def opened(rows: Rows) -> Replica:
     where = Replica.ranges(row)
     within = [
         sorted((key, value) for key, value in rows.items() if start <= key < end)
-        for start, end in (where.sessions, where.expiries)
+        for start, end in (where.sessions, where.expiries, where.outcomes)
     ]
-    return Replica.open(1, row, within[0], within[1][:1])
+    return Replica.open(1, row, within[0], within[1][:1], within[2][-1:])
 
 
 def turn(replica: Replica, rows: Rows, committed: Sequence[EntryTuple]) -> list[list[Outcome]]:

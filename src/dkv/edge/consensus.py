@@ -10,11 +10,11 @@ The log may be the native one or a simulated one with the same methods; which of
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dkv._native import Raft, Writes
 from dkv.model.errors import Corrupt, StorageFailed
-from dkv.ports.consensus import Conf, EntryTuple, Ready
+from dkv.ports.consensus import Conf, EntryTuple, LogBounds, Ready
 
 _READ_BYTES_MAX = 8 << 20
 """Entries read at once when a group is opened."""
@@ -33,13 +33,10 @@ class LogPort(Protocol):
     def append(self, writes: Writes) -> None: ...
     def durable(self) -> list[tuple[int, int]]: ...
     def cut(self, group: int, index: int) -> None: ...
+    def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None: ...
+    def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
     def stats(self) -> Mapping[str, object]: ...
     def close(self) -> None: ...
-
-
-class LogBounds(NamedTuple):
-    first_index: int
-    last_index: int
 
 
 class NativeConsensus:
@@ -50,6 +47,7 @@ class NativeConsensus:
         self._log = log
         self._applied: dict[int, int] = {}
         self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
+        self._refused: list[tuple[int, list[EntryTuple] | str]] = []
 
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None:
         """Give a new group its first state in the log, synced. Its members are the engine's to keep; `open_group` is
@@ -132,11 +130,26 @@ class NativeConsensus:
         self._raft.applied(marks)
         self._applied.update(marks)
 
+    def release(self, vbucket: int, index: int) -> None:
+        """Raft needs nothing up to `index` in memory any more; never beyond what is applied."""
+        self._raft.compact(vbucket, min(index, self._applied[vbucket]))
+
     def cut(self, vbucket: int, index: int) -> None:
         """The log up to `index` is not needed any more, in memory and on disk; never beyond what is applied."""
-        index = min(index, self._applied[vbucket])
-        self._raft.compact(vbucket, index)
-        self._log.cut(vbucket, index)
+        self.release(vbucket, index)
+        self._log.cut(vbucket, min(index, self._applied[vbucket]))
+
+    def fetch(self, token: int, vbucket: int, low: int, high: int, bytes_max: int) -> None:
+        """Read entries [low, high) of the log off the turn; `fetched` has them, or why not, later."""
+        try:
+            self._log.fetch(token, vbucket, low, high, bytes_max)
+        except ValueError as refused:
+            self._refused.append((token, str(refused)))
+
+    def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]:
+        """What `fetch` was asked for, in any order."""
+        refused, self._refused = self._refused, []
+        return refused + self._log.fetched()
 
     def log_bounds(self, vbucket: int) -> LogBounds:
         """The first and the last entry the log keeps; first = last + 1 when it keeps none."""

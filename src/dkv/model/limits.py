@@ -5,6 +5,9 @@ from dataclasses import dataclass
 KEY_BYTES_MAX = 65_000
 """Persisted format: a key's length is a u16."""
 
+HISTORY_BYTES_MAX = 256 << 20
+"""Costs no disk: the log frees no file before it has 512 MiB of them."""
+HISTORY_CHANGES_MIN = 1_000
 ENTRY_OVERHEAD_BYTES = 40
 """Tags, lengths, expireTS and ttlMs of an entry of a batch, at most."""
 

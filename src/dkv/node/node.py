@@ -26,6 +26,7 @@ from dkv.ports.store import Store
 from dkv.services.registry import Services
 from dkv.services.turn import Turn, View
 from dkv.vbucket.replica import Replica
+from dkv.vbucket.retention import Retention
 
 CALLS_PER_TURN_MAX = 1024
 """Large enough that 1,024 calls in flight share one sync, small enough that a turn stays below 5 ms."""
@@ -39,6 +40,7 @@ READ_KEYS = 32
 EMIT_BYTES = 8 << 20
 """Replies of so many bytes do not wait for the end of the turn."""
 LEADER = 2
+DEFAULT_RETENTION = Retention()
 
 
 class Node:
@@ -56,13 +58,14 @@ class Node:
         limits: Limits,
         free_bytes_min: int = 0,
         meter: Meter | None = None,
+        retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         self.edge, self.consensus, self.store, self.clock = edge, consensus, store, clock
         self.replica, self.services = replica, services
         self.meter = meter or Meter()
         self.writes = Writes(replica, consensus, limits, self.meter)
         self.scans = Scans(store, replica, limits)
-        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter)
+        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
         services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
         self._unapplied: list[EntryTuple] = []

@@ -9,6 +9,7 @@ from dkv.model.errors import Corrupt
 from dkv.ports.clock import Clock, Random
 from dkv.ports.consensus import Conf, Consensus
 from dkv.ports.store import Store
+from dkv.vbucket.outcomes import decode_outcomes
 from dkv.vbucket.replica import Replica
 
 FIRST_INDEX = 1
@@ -33,6 +34,7 @@ def open_vbucket(
         store.sync()  # the row may stem from a life that ended between its write and its sync
         consensus.create_group(vbucket, replica.members)
     consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index)
+    _find_history(replica, store, consensus.log_bounds(vbucket).first_index)
     return replica
 
 
@@ -40,7 +42,14 @@ def _load(vbucket: int, row: bytes, store: Store) -> Replica:
     replica_ranges = Replica.ranges(row)
     sessions = _read_all(store, *replica_ranges.sessions)
     first_expiries = _read_some(store, *replica_ranges.expiries)
-    return Replica.open(vbucket, row, sessions, first_expiries)
+    last_outcomes = _read_some(store, *replica_ranges.outcomes, reverse=True)
+    return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes)
+
+
+def _find_history(replica: Replica, store: Store, first_index: int) -> None:
+    """The history is what log and engine both have: a power loss can leave the engine before a cut of the log."""
+    rows = _read_some(store, *replica.outcomes_after(first_index - 1))
+    replica.note_history(first_index, decode_outcomes(rows[0][1]) if rows else None)
 
 
 def _read_all(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
@@ -54,8 +63,8 @@ def _read_all(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes
     return rows
 
 
-def _read_some(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
-    scan = store.scan(start, end)
+def _read_some(store: Store, start: bytes, end: bytes, *, reverse: bool = False) -> list[tuple[bytes, bytes]]:
+    scan = store.scan(start, end, reverse=reverse)
     try:
         return scan.take(1, 1)
     finally:

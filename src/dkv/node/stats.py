@@ -27,6 +27,7 @@ def node_stats(node: Node) -> dict[str, object]:
         "first_index": status["first_index"],
         "change_number": replica.change_number,
         "oldest_change": replica.earliest_change,
+        "history_bytes": replica.history_bytes,
         "log_time_age": max(0, now.wall_ms - replica.log_time) / 1000,
         "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
         "sessions": len(replica.sessions),

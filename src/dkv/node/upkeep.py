@@ -1,7 +1,8 @@
 """What a node does unasked: Raft ticks, clock ticks and sweeps, engine syncs, cutting the log, watching the disk.
 
 The log is cut only behind what the engine has synced (INVARIANTS 17): the applied index is noted before the sync is
-requested and the cut happens when that mark comes back.
+requested and the cut happens when that mark comes back. In memory Raft then needs nothing of it any more; on disk it is
+the history, and goes when `Retention` says so (INVARIANTS 14).
 """
 
 from dkv.jobs.sweep import sweep_command
@@ -11,7 +12,9 @@ from dkv.node.meter import Meter
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
 from dkv.ports.store import Store
+from dkv.vbucket.outcomes import OutcomesAt, decode_outcomes_at
 from dkv.vbucket.replica import Replica
+from dkv.vbucket.retention import Retention
 
 RAFT_TICK_MS = 100
 RAFT_TICKS_PER_TURN_MAX = 3
@@ -26,8 +29,6 @@ SYNC_INTERVAL_MS = 1_000
 SYNC_BYTES = 32 << 20
 """Applied bytes after which the engine is synced without waiting for the interval: bounds the replay at start."""
 DISK_CHECK_INTERVAL_MS = 200
-HISTORY_CUT_ENTRIES = 16_384
-"""Outcomes rows go by ranges, and many small range deletes slow every read: rarely, and many rows at once."""
 LOG_TIME_LAG_MS_MAX = 600_000
 """An idle log still notes the time this often, so that a restart does not take an idle day for a clock that jumped."""
 
@@ -35,16 +36,24 @@ LOG_TIME_LAG_MS_MAX = 600_000
 class Upkeep:
     """Owns the due times. Decides nothing about keys."""
 
-    def __init__(self, store: Store, consensus: Consensus, replica: Replica, free_bytes_min: int, meter: Meter) -> None:
+    def __init__(
+        self,
+        store: Store,
+        consensus: Consensus,
+        replica: Replica,
+        free_bytes_min: int,
+        meter: Meter,
+        retention: Retention,
+    ) -> None:
         self._store, self._consensus, self._replica, self._meter = store, consensus, replica, meter
-        self.free_bytes_min = free_bytes_min
+        self.free_bytes_min, self._retention = free_bytes_min, retention
         self._raft_ticked_ms = -1
         self._ticked_ms = self._swept_ms = self._synced_ms = self._disk_checked_ms = -1_000_000
         self._sweep_proposed_ms = -1_000_000
         self._bytes_since_sync = self._bytes_since_disk_check = 0
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
-        self._index_at_sync = self._history_cut_index = replica.applied_index
+        self._index_at_sync = replica.applied_index
         self._is_disk_full = False
 
     def commands_due(self, now: Now) -> list[Command]:
@@ -102,24 +111,33 @@ class Upkeep:
 
     def _sync_and_cut(self, now: Now) -> None:
         if (synced := self._store.take_synced()) is not None:
-            self._consensus.cut(self._replica.vbucket, synced)
-            if synced - self._history_cut_index >= HISTORY_CUT_ENTRIES:
-                self._cut_history(synced)
+            self._consensus.release(self._replica.vbucket, synced)
+            self._cut_history(synced)
         applied = self._replica.applied_index
         due = now.monotonic_ms - self._synced_ms >= SYNC_INTERVAL_MS or self._bytes_since_sync >= SYNC_BYTES
         if due and applied > self._index_at_sync:
             self._index_at_sync, self._synced_ms, self._bytes_since_sync = applied, now.monotonic_ms, 0
             self._store.request_sync(applied)
 
-    def _cut_history(self, index: int) -> None:
-        """Nobody follows a standalone server: its history is what the log still has."""
-        self._history_cut_index = index
-        scan = self._store.scan(*self._replica.outcomes_after(index))
+    def _cut_history(self, synced: int) -> None:
+        """Log and outcomes go together: what a reader may still ask for has both."""
+        replica = self._replica
+        indexes = replica.earliest_index, synced
+        first = self._retention.first_kept(
+            replica.history_bytes, replica.log_bytes, replica.change_number, indexes, self._outcomes_at
+        )
+        if first is not None:
+            index = first.log_index - 1
+            self._store.write(replica.cut_history(index, first.outcomes))
+            self._consensus.cut(replica.vbucket, index)
+
+    def _outcomes_at(self, index: int) -> OutcomesAt | None:
+        scan = self._store.scan(*self._replica.outcomes_after(index - 1))
         try:
             rows = scan.take(1, 1)
         finally:
             scan.close()
-        self._store.write(self._replica.cut_history(index, rows[0][1] if rows else None))
+        return decode_outcomes_at(rows[0]) if rows else None
 
     def disk_full(self, now: Now) -> Overloaded | None:
         """Refuse writes before either store meets a full disk; reads go on, writes resume by themselves."""

@@ -23,6 +23,13 @@ class Ready(NamedTuple):
     """(leader, role, term) when it changed; role 0 follower, 1 candidate, 2 leader, 3 pre-candidate."""
 
 
+class LogBounds(NamedTuple):
+    """The first and the last entry the log keeps; first = last + 1 when it keeps none."""
+
+    first_index: int
+    last_index: int
+
+
 class Consensus(Protocol):
     def has_group(self, vbucket: int) -> bool:
         """Whether the log knows the group."""
@@ -42,8 +49,18 @@ class Consensus(Protocol):
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""
 
+    def release(self, vbucket: int, index: int) -> None:
+        """Raft needs nothing up to `index` in memory any more: the engine has synced it."""
+
     def cut(self, vbucket: int, index: int) -> None:
-        """The log up to `index` is not needed any more: the engine has synced beyond it."""
+        """The log up to `index` is not needed any more, not as history either; never beyond what was released."""
+
+    def log_bounds(self, vbucket: int) -> LogBounds: ...
+    def fetch(self, token: int, vbucket: int, low: int, high: int, bytes_max: int) -> None:
+        """Read entries [low, high) off the turn, at least one, about `bytes_max`; `fetched` has them later."""
+
+    def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]:
+        """(token, entries or why they could not be read) since the last call. A range that is cut cannot be read."""
 
     def status(self, vbucket: int) -> dict[str, object]: ...
     def stats(self) -> Mapping[str, object]:

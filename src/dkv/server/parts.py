@@ -21,10 +21,14 @@ from dkv.services.registry import Services
 from dkv.settings import Settings, read_ini
 from dkv.storage.folder import Folder
 from dkv.storage.rocksdb import RocksDbStore
+from dkv.vbucket.retention import Retention
 
 VBUCKET = 1
 """A standalone server has one vBucket."""
 LOG_FILE_BYTES = 64 << 20
+LOG_BYTES_BEYOND_HISTORY = 256 << 20
+"""Files that are partly needed, and what Raft needs; below history and this together the log frees no file."""
+LOG_BYTES_UNBOUNDED = 1 << 62
 INBOX_BYTES_MAX_PER_CONNECTION = 16 << 20
 """Unless requests may be larger: two of the largest always fit, or the largest could never be sent."""
 
@@ -92,6 +96,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         services=services,
         limits=limits,
         free_bytes_min=free_bytes_min,
+        retention=_retention(settings),
         meter=Meter(time.perf_counter),
     )
     services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
@@ -114,9 +119,26 @@ def _identity(settings: Settings, folder: Folder, free_bytes_min: int) -> NodeId
     )
 
 
+def _retention(settings: Settings) -> Retention:
+    return Retention(settings.history_bytes_max, settings.history_changes_min, settings.keep_history_from_1)
+
+
+def _log_bytes_max(settings: Settings) -> int:
+    """Beyond it the log looks for files to free, and rewrites what stands in the way: the history must not."""
+    if settings.keep_history_from_1:
+        return LOG_BYTES_UNBOUNDED
+    return min(settings.history_bytes_max + LOG_BYTES_BEYOND_HISTORY, LOG_BYTES_UNBOUNDED)
+
+
 def _open_log(bell: Bell, folder: Folder, settings: Settings) -> Log:
     try:
-        return Log(bell, str(folder.logs), file_bytes=LOG_FILE_BYTES, sync_delay_ms=settings.log_sync_delay_ms)
+        return Log(
+            bell,
+            str(folder.logs),
+            file_bytes=LOG_FILE_BYTES,
+            purge_threshold_bytes=_log_bytes_max(settings),
+            sync_delay_ms=settings.log_sync_delay_ms,
+        )
     except ValueError as damage:
         raise Corrupt(str(damage)) from damage
     except OSError as failure:

@@ -46,6 +46,7 @@ NODE = (
     Family("last_index", "dkv_log_last_index", _GAUGE, "Last log index."),
     Family("change_number", "dkv_change_number", _GAUGE, "Latest change applied."),
     Family("oldest_change", "dkv_history_oldest_change_number", _GAUGE, "Oldest change still kept."),
+    Family("history_bytes", "dkv_history_bytes", _GAUGE, "Bytes of the log that hold the changes kept."),
     Family("log_time_age", "dkv_log_time_age_seconds", _GAUGE, "Age of the time in the last entry applied."),
     Family("clock_disbelieved", "dkv_clock_disbelieved_seconds", _GAUGE, "How far the clock is ahead of log time."),
     Family("sessions", "dkv_sessions", _GAUGE, "Sessions whose outcomes are kept."),

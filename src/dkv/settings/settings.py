@@ -29,6 +29,10 @@ class Settings:
     confirm_clock: bool
     """The operator vouches for the clock: keys may expire although it jumped while the server was down."""
 
+    history_bytes_max: int
+    history_changes_min: int
+    keep_history_from_1: bool
+
     value_bytes_max: int
     request_bytes_max: int
     reply_bytes_max: int

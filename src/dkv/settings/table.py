@@ -4,6 +4,7 @@ Flags, environment, YAML, `--help` and `--check-config` are all read off this ta
 appear once only; the tests hold the table to that.
 """
 
+from dkv.model.limits import HISTORY_BYTES_MAX, HISTORY_CHANGES_MIN
 from dkv.settings import values as v
 from dkv.settings.option import Availability, Option
 
@@ -100,6 +101,31 @@ _NOW = (
         v.switch,
         False,
         "believe the system clock although it is more than an hour ahead of the last write",
+        _STORE,
+    ),
+    Option(
+        "history-bytes-max",
+        v.size,
+        HISTORY_BYTES_MAX,
+        "bytes of changes that a node keeps for those who follow it",
+        _STORE,
+        (),
+        "BYTES",
+    ),
+    Option(
+        "history-changes-min",
+        v.number,
+        HISTORY_CHANGES_MIN,
+        "changes that every vBucket keeps, whatever they weigh",
+        _STORE,
+        (),
+        "COUNT",
+    ),
+    Option(
+        "keep-history-from-1",
+        v.switch,
+        False,
+        "never forget a change: slaves of the original can start at any time",
         _STORE,
     ),
     Option("value-bytes-max", v.positive_size, 4 << 20, "largest value", _LIMIT, (), "BYTES"),

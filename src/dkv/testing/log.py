@@ -143,7 +143,7 @@ class SimulatedLog:
         disk.finish_sync()
         self._view = {group: GroupLog(*_copied(log)) for group, log in disk.synced.items()}
         self._durable: list[tuple[int, int]] = []
-        self._fetched: list[tuple[int, list[EntryTuple] | str]] = []
+        self._fetches: list[tuple[int, int, int, int, int]] = []
         self._failure: OSError | None = None
         self._appends = self._append_bytes = 0
 
@@ -219,14 +219,18 @@ class SimulatedLog:
             self._hand_over(Batch([], [(group, index)]))
 
     def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None:
-        try:
-            self._fetched.append((token, self.read(group, low, high, bytes_max)))
-        except (KeyError, ValueError) as error:
-            self._fetched.append((token, str(error)))
+        """Reads when `fetched` is asked: the log may be cut in between, as under the native log's reading thread."""
+        self._fetches.append((token, group, low, high, bytes_max))
 
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]:
-        news, self._fetched = self._fetched, []
-        return news
+        asked, self._fetches = self._fetches, []
+        return [(token, self._read_now(*what)) for token, *what in asked]
+
+    def _read_now(self, group: int, low: int, high: int, bytes_max: int) -> list[EntryTuple] | str:
+        try:
+            return self.read(group, low, high, bytes_max)
+        except (KeyError, ValueError) as error:
+            return str(error)
 
     def stats(self) -> dict[str, float]:
         return {

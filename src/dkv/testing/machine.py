@@ -19,10 +19,13 @@ from dkv.testing.clock import SimClock
 from dkv.testing.edge import SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
 from dkv.testing.random import SeededRandom, stream
+from dkv.vbucket.retention import Retention
 
 VBUCKET = 1
 FREE_BYTES_MIN = 1 << 20
 FREE_BYTES = 1 << 40
+RETENTIONS = (Retention(0, 0), Retention(0, 20), Retention(5_000, 5), Retention())
+"""How much history a machine keeps: nothing beyond what is needed, a little, everything."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Machine:
         self.life: Life | None = None
         self.lives = 0
         self._replica_id = self._rng.getrandbits(62) + 1
+        self.retention = stream(seed, "retention").choice(RETENTIONS)
 
     def start(self) -> Life:
         """Open what the disks hold and stand for election. StorageFailed or OSError when a fault hits the opening."""
@@ -68,6 +72,7 @@ class Machine:
             services=services,
             limits=self._limits,
             free_bytes_min=FREE_BYTES_MIN,
+            retention=self.retention,
         )
         consensus.campaign(VBUCKET)
         methods = {path: number for number, (path, _) in enumerate(services.methods)}

@@ -23,9 +23,10 @@ from dkv.ports.store import RowBatch
 from dkv.vbucket import rows
 from dkv.vbucket.apply import Applying, keys_read
 from dkv.vbucket.entry import decode_entry, encode_entry
+from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES, EntryChanges
 from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
-from dkv.vbucket.outcomes import decode_outcomes, encode_outcomes, outcomes_key
+from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes, outcomes_key
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
 
@@ -58,6 +59,8 @@ class EntryResult(NamedTuple):
     """As of this entry, for tokens (INVARIANT 11)."""
     outcomes: list[Outcome]
     """By command; empty for the first entry of a leader and for changes of membership."""
+    changes: EntryChanges | None
+    """What it added to the history; None when it took no number."""
 
 
 class Applied(NamedTuple):
@@ -70,7 +73,9 @@ class Applied(NamedTuple):
 class Replica:
     """State and decisions of one replica. Owned by the node's thread."""
 
-    def __init__(self, metadata: Metadata, sessions: Sessions, earliest_expiry: int | None, jump_ms_max: int) -> None:
+    def __init__(
+        self, metadata: Metadata, sessions: Sessions, earliest_expiry: int | None, log_bytes: int, jump_ms_max: int
+    ) -> None:
         m = metadata
         self.vbucket, self.replica, self.space = m.vbucket, m.replica, m.space
         self.history_id, self.members = m.history_id, m.members
@@ -82,6 +87,11 @@ class Replica:
         """No row of the expiry index is below it; None: the index is empty."""
         self.clock = LogClock(m.log_time, jump_ms_max)
         self.sessions = sessions
+        self.log_bytes = log_bytes
+        """Of all entries with commands up to the applied one, as the outcomes rows count them."""
+        self.earliest_index = 1
+        """No entry before it is needed for the history."""
+        self._bytes_cut = 0
         self._data = rows.prefix(m.space)
         self._noted: dict[int, tuple[int, int, Sequence[Command]]] = {}
 
@@ -102,7 +112,9 @@ class Replica:
 
     @staticmethod
     def ranges(metadata_row: bytes) -> Ranges:
-        """Where the other rows lie: `open` wants all of `sessions` and the first of `expiries`. Raises Corrupt."""
+        """Where the other rows lie: `open` wants all of `sessions`, the first of `expiries`, the last of `outcomes`.
+
+        Raises Corrupt."""
         space = decode_metadata(metadata_row).space
         return Ranges(
             rows.data_range(space), rows.expiry_range(space), rows.outcomes_range(space), rows.session_range(space)
@@ -115,16 +127,18 @@ class Replica:
         metadata_row: bytes,
         session_rows: Iterable[tuple[bytes, bytes]],
         first_expiries: Sequence[tuple[bytes, bytes]],
+        last_outcomes: Sequence[tuple[bytes, bytes]],
         jump_ms_max: int = JUMP_MS_MAX,
     ) -> Self:
-        """A replica as its rows say, see `ranges`; of the expiry index the first row will do. Raises Corrupt."""
+        """A replica as its rows say, see `ranges`. A list is empty where there is no row. Raises Corrupt."""
         metadata = decode_metadata(metadata_row)
         if metadata.vbucket != vbucket:
             raise Corrupt(f"metadata of vBucket {metadata.vbucket} where that of {vbucket} belongs")
         sessions = Sessions(metadata.space)
         sessions.load(session_rows)
         earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
-        return cls(metadata, sessions, earliest, jump_ms_max)
+        log_bytes = decode_outcomes(last_outcomes[0][1]).log_bytes if last_outcomes else 0
+        return cls(metadata, sessions, earliest, log_bytes, jump_ms_max)
 
     def metadata(self) -> Metadata:
         """The state as the metadata row has it."""
@@ -199,25 +213,31 @@ class Replica:
         work = Applying(self.space, self.sessions, self.change_number, self.log_time, self.earliest_expiry)
         read = iter(values)
         results: list[EntryResult] = []
-        for index, term, log_time, commands in todo:
+        log_bytes = self.log_bytes
+        for index, term, log_time, commands, size in todo:
             first = work.change_number + 1
             outcomes, without_effect = work.entry(log_time, commands, read)
-            if work.change_number >= first:
-                row = encode_outcomes(first, work.log_time, without_effect)
+            changes = None
+            if commands:
+                log_bytes += size + ENTRY_OVERHEAD_BYTES
+                row = encode_outcomes(EntryOutcomes(first, work.log_time, without_effect, log_bytes))
                 work.rows[outcomes_key(self.space, index)] = row
-            results.append(EntryResult(index, term, work.log_time, outcomes))
+                if work.change_number >= first:
+                    changes = EntryChanges(index, first, work.log_time, commands, without_effect)
+            results.append(EntryResult(index, term, work.log_time, outcomes, changes))
             if index in confs:
                 self.members = confs[index]
             self._noted.pop(index, None)
         if results:
+            self.log_bytes = log_bytes
             self._advance(results[-1], work)
         return Applied(RowBatch(list(work.rows.items()), work.ranges), results)
 
     def _todo(
         self, entries: Sequence[EntryTuple], value_count: int, confs: Mapping[int, Conf]
-    ) -> list[tuple[int, int, int, Sequence[Command]]]:
-        """(index, term, log time, commands) of what is not applied yet, decoded; every check that can fail."""
-        todo: list[tuple[int, int, int, Sequence[Command]]] = []
+    ) -> list[tuple[int, int, int, Sequence[Command], int]]:
+        """(index, term, log time, commands, bytes) of what is not applied yet, decoded; every check that can fail."""
+        todo: list[tuple[int, int, int, Sequence[Command], int]] = []
         expected, wanted = self.applied_index + 1, 0
         for index, term, kind, data in entries:
             if index < expected:
@@ -229,7 +249,7 @@ class Replica:
             expected += 1
             log_time, commands = self._commands(index, term, data) if data and not kind else (0, ())
             wanted += len(keys_read(commands))
-            todo.append((index, term, log_time, commands))
+            todo.append((index, term, log_time, commands, len(data)))
         if wanted != value_count:
             raise InvariantBroken(f"vBucket {self.vbucket}: {value_count} values for {wanted} keys read")
         return todo
@@ -248,19 +268,32 @@ class Replica:
         self.clock.observe(work.log_time)
         work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
 
+    @property
+    def history_bytes(self) -> int:
+        """Of the entries kept for the history, about: whole entries, and not the first."""
+        return self.log_bytes - self._bytes_cut
+
     def outcomes_after(self, index: int) -> Range:
         """The outcomes rows of the entries behind `index`."""
         return outcomes_key(self.space, index + 1), rows.outcomes_range(self.space)[1]
 
-    def cut_history(self, index: int, next_outcomes: bytes | None) -> RowBatch:
+    def cut_history(self, index: int, first: EntryOutcomes | None) -> RowBatch:
         """Forgets the outcomes of entries up to `index`, whose log entries are not kept either (INVARIANT 14).
 
-        `next_outcomes` is the first row of `ranges.outcomes` behind `index`, None if there is none. The history of a
-        replica is its own affair: others may keep more. Raises Corrupt."""
-        first = decode_outcomes(next_outcomes).first_change_number if next_outcomes else self.change_number + 1
-        self.earliest_change = max(self.earliest_change, first)
+        `first` is the first row of `ranges.outcomes` behind `index`, None if there is none. The history of a replica
+        is its own affair: others may keep more."""
+        self.note_history(index + 1, first)
         metadata = (rows.metadata_key(self.vbucket), encode_metadata(self.metadata()))
         return RowBatch([metadata], [(outcomes_key(self.space, 0), outcomes_key(self.space, index + 1))])
+
+    def note_history(self, first_index: int, first: EntryOutcomes | None, last: EntryOutcomes | None = None) -> None:
+        """The log begins at `first_index`: what is before is not in the history. `first` is the first outcomes row from
+        there on, None if there is none; `last`, given after an open, the last one."""
+        if last is not None:
+            self.log_bytes = last.log_bytes
+        self.earliest_change = max(self.earliest_change, first.first_change_number if first else self.change_number + 1)
+        self.earliest_index = first_index
+        self._bytes_cut = first.log_bytes if first else self.log_bytes
 
     def tick_due(self, now: Now) -> bool:
         """Whether to propose a Tick: a record is due that readers still see. Ask at most 20 times a second."""

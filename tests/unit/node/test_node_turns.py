@@ -2,12 +2,9 @@
 
 import random
 
-import pytest
-
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
-from dkv.node import upkeep
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
@@ -15,6 +12,9 @@ from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
 from dkv.testing.edge import SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES
+from dkv.vbucket.outcomes import decode_outcomes_at
+from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
 from dkv.wire import methods
 
@@ -43,7 +43,9 @@ class FixedRandom:
 class House:
     """A node with its parts in reach."""
 
-    def __init__(self, limits: Limits | None = None, free_bytes_min: int = 0) -> None:
+    def __init__(
+        self, limits: Limits | None = None, free_bytes_min: int = 0, retention: Retention | None = None
+    ) -> None:
         limits = limits or Limits()
         self.clock, self.disk, self.store = HandClock(), LogDisk(), MemoryStore(auto_sync=True)
         self.log = SimulatedLog(self.disk)
@@ -59,6 +61,7 @@ class House:
             services=Services(limits),
             limits=limits,
             free_bytes_min=free_bytes_min,
+            retention=retention or Retention(),
         )
         consensus.campaign(VBUCKET)
         self.settle()
@@ -205,7 +208,7 @@ def test_iterate_beyond_the_limit_of_open_ones_is_refused() -> None:
 
 def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> None:
     """The log keeps every entry that the engine has not synced."""
-    house = House()
+    house = House(retention=Retention(0, 0))
     for number in range(3):
         house.put(b"k%d" % number, b"v")
         house.settle()
@@ -213,20 +216,52 @@ def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> Non
     house.settle()
     state = house.log.state(VBUCKET)
     assert state is not None
-    assert state[1] <= house.node.replica.applied_index + 1
-    assert state[1] > 2
+    assert 2 < state[1] <= house.node.replica.applied_index
 
 
-def test_history_rows_are_forgotten_with_the_log_they_belong_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_beyond_its_budget_goes_from_log_and_engine() -> None:
     """One row of outcomes per entry would grow for ever: those of entries that the log no longer has are deleted."""
-    monkeypatch.setattr(upkeep, "HISTORY_CUT_ENTRIES", 2)
-    house = House()
-    for number in range(5):
+    house = House(retention=Retention(3 * (ENTRY_OVERHEAD_BYTES + 32), 1))
+    for number in range(9):
         house.put(b"k%d" % number, b"v")
         house.settle()
     house.clock.advance(5_000)
     house.settle()
-    scan = house.store.scan(*house.node.replica.outcomes_after(0))
-    assert scan.take(100, 1 << 20) == []
+    replica = house.node.replica
+    state = house.log.state(VBUCKET)
+    scan = house.store.scan(*replica.outcomes_after(0))
+    rows = [decode_outcomes_at(row) for row in scan.take(100, 1 << 20)]
     scan.close()
-    assert house.node.replica.earliest_change == 6
+    assert state is not None
+    assert 3 <= len(rows) <= 4
+    assert replica.earliest_index == rows[0].log_index == state[1]
+    assert replica.earliest_change == rows[0].outcomes.first_change_number == 10 - len(rows)
+
+
+def test_history_within_its_budget_is_kept_and_raft_lets_go_of_it() -> None:
+    """What readers may ask for stays in the log, not in memory."""
+    house = House()
+    for number in range(9):
+        house.put(b"k%d" % number, b"v")
+        house.settle()
+    house.clock.advance(5_000)
+    house.settle()
+    state = house.log.state(VBUCKET)
+    assert state is not None
+    assert state[1] == 2
+    assert house.node.replica.earliest_change == 1
+    assert house.node.consensus.status(VBUCKET)["first_index"] > 9
+
+
+def test_history_after_an_open_begins_where_the_log_does() -> None:
+    """A power loss can leave the engine as it was before the log was cut."""
+    house = House()
+    for number in range(5):
+        house.put(b"k%d" % number, b"v")
+        house.settle()
+    house.node.consensus.cut(VBUCKET, house.node.replica.applied_index - 2)
+    house.log.close()
+    consensus = NativeConsensus(Raft(seed=2), SimulatedLog(house.disk))
+    replica = open_vbucket(VBUCKET, REPLICA, house.store, consensus, house.clock, FixedRandom())
+    assert (replica.earliest_change, replica.change_number) == (4, 5)
+    assert replica.history_bytes == replica.log_bytes // 5

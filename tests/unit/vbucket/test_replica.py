@@ -7,6 +7,7 @@ from dkv.model.errors import Corrupt, InvariantBroken
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Conf, EntryTuple
 from dkv.vbucket.entry import encode_entry
+from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES
 from dkv.vbucket.outcomes import decode_outcomes, outcomes_key
 from dkv.vbucket.replica import Applied, Replica
 from dkv.vbucket.rows import visible
@@ -26,7 +27,8 @@ class Vault:
     def reopen(self) -> Replica:
         row = self.rows[Replica.metadata_key(3)]
         ranges = Replica.ranges(row)
-        return Replica.open(3, row, self.between(*ranges.sessions), self.between(*ranges.expiries)[:1])
+        sessions, expiries = self.between(*ranges.sessions), self.between(*ranges.expiries)
+        return Replica.open(3, row, sessions, expiries[:1], self.between(*ranges.outcomes)[-1:])
 
     def between(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
         return sorted((key, row) for key, row in self.rows.items() if start <= key < end)
@@ -137,9 +139,10 @@ def test_sweep_of_candidates_not_yet_due_changes_nothing() -> None:
     """Apply checks what the leader claimed."""
     vault = Vault()
     vault.do(Put(b"k", b"1", START_MS + 5))
-    before = {key: row for key, row in vault.rows.items() if key[:4] != b"\0\0\0\0"}
+    ranges = Replica.ranges(vault.rows[Replica.metadata_key(3)])
+    before = vault.between(*ranges.data) + vault.between(*ranges.expiries)
     assert vault.do(Sweep(((START_MS + 5, b"k"),)), at_ms=START_MS + 4) == [yes(1)]
-    assert {key: row for key, row in vault.rows.items() if key[:4] != b"\0\0\0\0"} == before
+    assert vault.between(*ranges.data) + vault.between(*ranges.expiries) == before
 
 
 def test_sweep_of_a_longer_lived_record_keeps_it() -> None:
@@ -171,13 +174,15 @@ def test_delete_range_with_empty_end_reaches_the_last_key_and_no_other_space() -
     assert len(vault.between(*vault.replica.expired_range())) == 1
 
 
-def test_apply_writes_the_outcomes_of_entries_that_took_numbers() -> None:
+def test_apply_writes_the_outcomes_of_every_entry_with_commands() -> None:
     """The log is the history: one row says which commands count and from which number on."""
     vault = Vault()
     vault.do(Put(b"k", b"1"), CompareAndSet(b"k", b"?", b"x"), Sweep(()), Tick(), MultiPut(()), Delete(b"k"))
     vault.do(Tick(), CompareAndSet(b"k", b"?", b"x"))
-    assert decode_outcomes(vault.rows[outcomes_key(vault.replica.space, 2)]) == (1, START_MS, 0b000010)
-    assert outcomes_key(vault.replica.space, 3) not in vault.rows
+    assert decode_outcomes(vault.rows[outcomes_key(vault.replica.space, 2)])[:3] == (1, START_MS, 0b000010)
+    assert decode_outcomes(vault.rows[outcomes_key(vault.replica.space, 3)])[:3] == (3, START_MS, 0b10)
+    vault.apply((4, 1, 0, b""))
+    assert outcomes_key(vault.replica.space, 4) not in vault.rows
 
 
 def test_apply_of_applied_entries_changes_nothing() -> None:
@@ -260,9 +265,41 @@ def test_history_cut_keeps_what_is_behind_the_index(index: int, earliest: int, k
     vault.do(Put(b"a", b"1"), Put(b"b", b"2"))
     vault.do(Put(b"c", b"3"))
     row = vault.rows.get(outcomes_key(vault.replica.space, index + 1))
-    vault.write(Applied(vault.replica.cut_history(index, row), []))
+    vault.write(Applied(vault.replica.cut_history(index, decode_outcomes(row) if row else None), []))
     assert vault.reopen().earliest_change == earliest
     assert len(vault.between(*Replica.ranges(vault.rows[Replica.metadata_key(3)]).outcomes)) == kept
+
+
+def test_history_bytes_grow_with_the_log_and_shrink_with_a_cut() -> None:
+    """Counted by entry, data and overhead, whether or not it took a number; as the outcomes rows say after an open."""
+    vault = Vault()
+    one = len(encode_entry(START_MS, [Put(b"a", b"1")])) + ENTRY_OVERHEAD_BYTES
+    tick = len(encode_entry(START_MS, [Tick()])) + ENTRY_OVERHEAD_BYTES
+    vault.do(Put(b"a", b"1"))
+    vault.do(Tick())
+    vault.do(Put(b"b", b"2"))
+    assert vault.replica.history_bytes == 2 * one + tick
+    rows = [decode_outcomes(row) for _, row in vault.between(*vault.replica.outcomes_after(1))]
+    assert [row.log_bytes for row in rows] == [one, one + tick, 2 * one + tick]
+    reopened = vault.reopen()
+    reopened.note_history(2, rows[0])
+    assert (reopened.log_bytes, reopened.history_bytes) == (2 * one + tick, one + tick)
+    reopened.cut_history(3, rows[-1])
+    assert (reopened.history_bytes, reopened.earliest_change, reopened.earliest_index) == (0, 2, 4)
+
+
+def test_apply_tells_the_changes_of_each_entry() -> None:
+    """What took no number is marked; an entry without a number has no changes."""
+    vault = Vault()
+    entries = [
+        (2, 1, 0, encode_entry(START_MS, [CompareAndSet(b"k", b"no", b"1"), Put(b"k", b"2")])),
+        (3, 1, 0, encode_entry(START_MS, [Tick()])),
+    ]
+    keys = vault.replica.keys_read(entries)
+    results = vault.replica.apply(entries, [vault.rows.get(key) for key in keys]).results
+    assert results[0].changes is not None
+    assert list(results[0].changes.records()) == [(1, (Put(b"k", b"2"),))]
+    assert results[1].changes is None
 
 
 def test_apply_never_takes_log_time_back() -> None:
@@ -294,7 +331,7 @@ def test_open_with_metadata_of_another_vbucket_raises() -> None:
     row = Replica.first_rows(3, 7, b"h" * 16, CONF, START_MS).operations[0][1]
     assert row is not None
     with pytest.raises(Corrupt, match="metadata of vBucket 3"):
-        Replica.open(4, row, [], [])
+        Replica.open(4, row, [], [], [])
 
 
 def test_retry_in_a_session_applies_once_and_after_reopening() -> None:

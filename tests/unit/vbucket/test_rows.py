@@ -7,12 +7,21 @@ import pytest
 from dkv.model.errors import Corrupt, InvariantBroken
 from dkv.vbucket import rows
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
-from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes, outcomes_key
+from dkv.vbucket.outcomes import (
+    EntryOutcomes,
+    OutcomesAt,
+    decode_outcomes,
+    decode_outcomes_at,
+    encode_outcomes,
+    outcomes_key,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 METADATA = Metadata(
     3, 2**62 + 5, 12, 900, 4, 1234, 17, 1_700_000_000_000, b"0123456789abcdef", ([7, 8], [9], [], [1], True)
 )
+
+OUTCOMES = EntryOutcomes(1234, 1_700_000_000_000, 0b1_00000010, 987_654)
 
 
 def test_row_of_each_kind_has_the_golden_bytes() -> None:
@@ -24,11 +33,17 @@ def test_row_of_each_kind_has_the_golden_bytes() -> None:
         "expiring row": rows.encode_row(b"value", 1_700_000_000_000),
         "expiry index key": rows.expiry_row_key(12, 1_700_000_000_000, b"key"),
         "outcomes key": outcomes_key(12, 900),
-        "outcomes row": encode_outcomes(1234, 1_700_000_000_000, 0b1_00000010),
+        "outcomes row": encode_outcomes(OUTCOMES),
         "metadata row": encode_metadata(METADATA),
     }
     text = "".join(f"{name}: {data.hex()}\n" for name, data in made.items())
-    assert text == (GOLDEN / "rows-v1.txt").read_text()
+    assert text == (GOLDEN / "rows-v2.txt").read_text()
+
+
+def test_outcomes_row_of_version_1_is_still_read() -> None:
+    """A folder of the first release opens; its rows do not say how long the log is."""
+    golden = dict(line.split(": ") for line in (GOLDEN / "rows-v1.txt").read_text().splitlines())
+    assert decode_outcomes(bytes.fromhex(golden["outcomes row"])) == OUTCOMES._replace(log_bytes=0)
 
 
 @pytest.mark.parametrize("value", [b"", b"v", b"\1\0"])
@@ -105,8 +120,12 @@ def test_metadata_comes_back_equal_and_strict() -> None:
 
 def test_outcomes_come_back_equal_and_strict() -> None:
     """The bitmap has one spelling."""
-    assert decode_outcomes(encode_outcomes(5, 6, 0)) == EntryOutcomes(5, 6, 0)
-    assert decode_outcomes(encode_outcomes(5, 6, 1 << 9)) == EntryOutcomes(5, 6, 1 << 9)
-    for bad in (encode_outcomes(5, 6, 0)[:-1], encode_outcomes(5, 6, 0) + b"\0"):
+    for outcomes in (EntryOutcomes(5, 6, 0, 7), EntryOutcomes(5, 6, 1 << 9, 0)):
+        assert decode_outcomes(encode_outcomes(outcomes)) == outcomes
+        assert decode_outcomes_at((outcomes_key(12, 9), encode_outcomes(outcomes))) == OutcomesAt(9, outcomes)
+    row = encode_outcomes(EntryOutcomes(5, 6, 0, 7))
+    for bad in (row[:-1], row + b"\0", b"\1" + row[1:], b"", bytes(15)):
         with pytest.raises(Corrupt):
             decode_outcomes(bad)
+    with pytest.raises(Corrupt, match="key of 11 bytes"):
+        decode_outcomes_at((outcomes_key(12, 9)[:-1], row))
