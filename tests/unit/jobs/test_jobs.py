@@ -15,7 +15,7 @@ LOG_TIME = 1_000
 def replica() -> Replica:
     row = Replica.first_rows(3, 7, b"h" * 16, ([7], [], [], [], False), LOG_TIME).operations[0][1]
     assert row is not None
-    return Replica.open(3, row, [], [(expiry_row_key(12, 900, b"a"), b"")])
+    return Replica.open(3, row, [], [(expiry_row_key(12, 900, b"a"), b"")], [])
 
 
 def test_sweep_takes_what_is_due_and_nothing_later() -> None:
