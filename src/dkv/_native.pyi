@@ -80,18 +80,28 @@ class EdgeServer:
         messages: list[bytes],
         items: list[tuple[int, list[bytes]]],
         finished: list[Finish],
-        http: list[tuple[int, int, str, bytes]],
+        http: list[tuple[int, int, str, bytes, bool]],
     ) -> None:
         """Answer, in one crossing: `messages[i]` ends unary call `call_ids[i]` with OK; `items` are messages of reply
         streams; `finished` ends a call or stream with a status (after its items); `http` is
-        (call id, status, content type, body). Unknown ids are callers who left: ignored. A stream that holds eight
-        times `stream_buffer_bytes` unread and is sent more is ended with RESOURCE_EXHAUSTED and told as closed. So ends
-        a long unary reply beyond `unread_bytes_max` of the node or of its connection, or not read for the time-out."""
+        (call id, status, content type, body, whether more of the body follows under the same id; its reader loses
+        the connection when it leaves 16 parts untaken, and whoever leaves before the last part is told as closed).
+        Unknown ids are callers who left: ignored. A stream that holds eight times `stream_buffer_bytes` unread and is
+        sent more is ended with RESOURCE_EXHAUSTED and told as closed. So ends a long unary reply beyond
+        `unread_bytes_max` of the node or of its connection, or not read for the time-out."""
 
     def stats(self) -> dict[str, object]:
         """Counters for /metrics: `calls` {(method path, gRPC code): count}, `latency` {method path: (bucket counts,
         sum in seconds)}, `latency_bounds` (upper bounds in seconds), `connections`, `inbox_calls`, `inbox_bytes`,
         `unread_bytes`, `overloaded`, `streams`."""
+
+    def keep_ended_calls(self, micros_min: int | None) -> None:
+        """Keep every call that ends from now on and took at least so long, for `take_ended_calls`; None: no call."""
+
+    def take_ended_calls(self) -> tuple[list[tuple[int, str, int, float, float, float, int, int, str]], int]:
+        """What was kept since the last time, at most 65,536, and how many there was no room for. Each is (Unix time
+        of its end in ms, method path, gRPC code, seconds to receive it, to serve it and to send its reply, bytes of
+        its messages, bytes of its reply, peer)."""
 
     def stop_accepting(self) -> None:
         """Close the listeners and send GOAWAY; open calls go on, and polls go on delivering what they sent."""

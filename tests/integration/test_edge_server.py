@@ -86,7 +86,7 @@ class Node:
                 self.server.emit([], [], [(i, [m * 2]) for i, m in zip(ids, messages, strict=True)], [], [])
             elif method == LISTEN:
                 self.heard += zip(ids, messages, strict=True)
-        answers = [(i, 200, "text/plain", f"{verb} {path} ".encode() + body) for i, verb, path, body in requests]
+        answers = [(i, 200, "text/plain", f"{verb} {path} ".encode() + body, False) for i, verb, path, body in requests]
         self.server.emit([], [], [], [], answers)
 
     def count(self, method: int, code: int) -> int:
@@ -832,6 +832,118 @@ def test_http_request_is_answered_by_the_node(node: Node) -> None:
         assert (response.status, response.headers["content-type"]) == (200, "text/plain")
         assert response.read() == verb.encode() + b" /metrics?x=1 " + body
     connection.close()
+
+
+def streamed(idle: Node, window_bytes: int = 1 << 20) -> tuple[socket.socket, int]:
+    """(the socket of a reader, the id of its request), with headers and first part on their way."""
+    host, port = idle.server.listen_http("127.0.0.1:0").rsplit(":", 1)
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+    reader.settimeout(20)
+    reader.connect((host, int(port)))
+    reader.sendall(b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n")
+    asked: list[int] = []
+
+    def has_asked() -> bool:
+        asked.extend(request[0] for request in idle.server.poll(10, 10)[3])
+        return bool(asked)
+
+    eventually(has_asked)
+    idle.server.emit([], [], [], [], [(asked[0], 200, "text/event-stream", b"first", True)])
+    return reader, asked[0]
+
+
+def read_until(reader: socket.socket, ending: bytes) -> bytes:
+    received = b""
+    while not received.endswith(ending):
+        part = reader.recv(65536)
+        assert part, received[-100:]
+        received += part
+    return received
+
+
+def test_http_reply_in_parts_is_read_part_by_part(idle: Node) -> None:
+    """Each part leaves at once; the last one, maybe empty, ends the reply and the connection may go on."""
+    reader, call_id = streamed(idle)
+    with reader:
+        head = read_until(reader, b"first\r\n")
+        assert b"transfer-encoding: chunked" in head
+        assert b"cache-control: no-store" in head
+        idle.server.emit([], [], [], [], [(call_id, 200, "", b"second", True)])
+        assert read_until(reader, b"\r\n") == b"6\r\nsecond\r\n"
+        idle.server.emit([], [], [], [], [(call_id, 200, "", b"", False)])
+        assert read_until(reader, b"\r\n\r\n") == b"0\r\n\r\n"
+        assert idle.server.poll(0, 10)[1] == []
+
+
+def test_http_reader_who_leaves_is_told_as_closed_once(idle: Node) -> None:
+    """Parts for it are ignored afterwards."""
+    reader, call_id = streamed(idle)
+    reader.close()
+    closed: list[int] = []
+
+    def is_told() -> bool:
+        closed.extend(idle.server.poll(10, 10)[1])
+        return bool(closed)
+
+    eventually(is_told)
+    idle.server.emit([], [], [], [], [(call_id, 200, "", b"late", True)])
+    assert (closed, idle.server.poll(10, 10)[1]) == ([call_id], [])
+
+
+def test_http_reader_who_does_not_read_loses_its_connection(idle: Node) -> None:
+    """What waits for one reader is bounded, and Python learns that it has gone."""
+    reader, call_id = streamed(idle, 4096)
+    closed: list[int] = []
+
+    def is_told() -> bool:
+        idle.server.emit([], [], [], [], [(call_id, 200, "", bytes(256 << 10), True)])
+        closed.extend(idle.server.poll(1, 10)[1])
+        return bool(closed)
+
+    with reader:
+        eventually(is_told)
+    assert closed == [call_id]
+
+
+def next_call(idle: Node) -> int:
+    """The id of the one call that arrives."""
+    arrived: list[int] = []
+
+    def has_arrived() -> bool:
+        arrived.extend(call_id for _, ids, _ in idle.server.poll(10, 10)[0] for call_id in ids)
+        return bool(arrived)
+
+    eventually(has_arrived)
+    (call_id,) = arrived
+    return call_id
+
+
+def test_ended_calls_are_kept_only_when_asked_for(idle: Node) -> None:
+    """Each with its code, the bytes of its messages, where it came from, and how long its parts took."""
+    with Raw(idle.address) as raw:
+        raw.call(1, "/t.T/Hold", b"unseen")
+        first = next_call(idle)
+        idle.server.emit([first], [b"x"], [], [], [])
+        eventually(lambda: idle.server.open_calls() == 0)
+        assert idle.server.take_ended_calls() == ([], 0)
+        idle.server.keep_ended_calls(0)
+        raw.call(3, "/t.T/Fail", b"abc")
+        second = next_call(idle)
+        idle.server.emit([], [], [], [(second, 9, "no", b"", -1)], [])
+        eventually(lambda: idle.server.open_calls() == 0)
+        ((ended,), lost) = idle.server.take_ended_calls()
+        assert abs(ended[0] - time.time() * 1000) < 60_000
+        assert ended[1:3] == ("/t.T/Fail", 9)
+        assert all(0 <= seconds < 60 for seconds in ended[3:6])
+        assert (ended[6:8], lost) == ((3, 0), 0)
+        assert ended[8].startswith("127.0.0.1:")
+        idle.server.keep_ended_calls(60_000_000)
+        raw.call(5, "/t.T/Fail", b"quick")
+        third = next_call(idle)
+        idle.server.emit([], [], [], [(third, 9, "no", b"", -1)], [])
+        eventually(lambda: idle.server.open_calls() == 0)
+        assert idle.server.take_ended_calls() == ([], 0)
 
 
 def test_http_body_too_large_is_refused(node: Node) -> None:

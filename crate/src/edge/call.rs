@@ -110,6 +110,7 @@ async fn in_time<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Optio
 pub struct Caller {
     pub network: Rc<Network>,
     connection: Arc<Load>,
+    peer: Arc<str>,
 }
 
 impl Caller {
@@ -200,7 +201,7 @@ impl Caller {
         let deadline = deadline(request.headers(), arrived)?;
         let gzip = uses_gzip(request.headers())?;
         if shared.methods[method].is_conversation {
-            let guard = self.network.open_call(&self.connection, method, arrived);
+            let guard = self.network.open_call(&self.connection, &self.peer, method, arrived);
             if let Some(deadline) = deadline {
                 self.fail_later(&guard, Box::pin(tokio::time::sleep_until(deadline.into())));
             }
@@ -216,7 +217,7 @@ impl Caller {
         if !charge.enter(shared.settings.inbox_calls_max) {
             return Err(self.overloaded());
         }
-        let guard = self.network.open_call(&self.connection, method, arrived);
+        let guard = self.network.open_call(&self.connection, &self.peer, method, arrived);
         let id = guard.id;
         self.network.deliver(id, message, deadline, charge);
         if shared.methods[method].is_stream {
@@ -284,6 +285,7 @@ fn uses_gzip(headers: &HeaderMap) -> Result<bool, Status> {
 pub async fn serve_call(
     network: Rc<Network>,
     connection: Arc<Load>,
+    peer: Arc<str>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     if request.method() != Method::POST {
@@ -298,11 +300,11 @@ pub async fn serve_call(
         return Ok(trailers_only(&status));
     };
     let arrived = Instant::now();
-    let caller = Caller { network: network.clone(), connection };
+    let caller = Caller { network: network.clone(), connection, peer: peer.clone() };
     Ok(match caller.serve(request, method, arrived).await {
         Ok(response) => response,
         Err(status) => {
-            network.shared.stats.lock().count(method, status.code, arrived.elapsed());
+            network.note_refused(method, status.code, &peer, arrived.elapsed());
             trailers_only(&status)
         }
     })

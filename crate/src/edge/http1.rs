@@ -1,20 +1,26 @@
 //! Plain HTTP/1.1 for people and tools: metrics, health, console. Bounded in connections, headers, bodies and time.
+//! A reply may come in parts, for as long as its reader keeps up.
 //!
 //! Invariant: a slow or hostile client of this port costs one of few connections for a bounded time, and no gRPC call.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderValue, CONTENT_TYPE};
+use http::header::{HeaderValue, CACHE_CONTROL, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, Notify};
 
 use super::network::Network;
+use super::outbox::HttpReply;
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,23 +28,57 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const CALLS_MAX: usize = 128;
 pub const CONNECTIONS_MAX: usize = 128;
 
-fn plain(code: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+type Reply = Response<Either<Full<Bytes>, Parts>>;
+
+fn plain(code: StatusCode, text: &'static str) -> Reply {
+    let mut response = Response::new(Either::Left(Full::from(text)));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
 /// Forgets the request when its connection is dropped.
-struct HttpGuard<'a>(&'a Network, u64);
+struct HttpGuard(Rc<Network>, u64);
 
-impl Drop for HttpGuard<'_> {
+impl Drop for HttpGuard {
     fn drop(&mut self) {
         self.0.forget_http(self.1);
     }
 }
 
-async fn serve_request(network: Rc<Network>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// A body whose parts come from Python, one after the other; hyper pulls them as fast as the reader takes them.
+struct Parts {
+    first: Option<Bytes>,
+    rest: mpsc::Receiver<HttpReply>,
+    _guard: HttpGuard,
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            let part = match self.first.take() {
+                Some(first) => first,
+                None => match self.rest.poll_recv(cx) {
+                    Poll::Ready(Some(part)) => part.body,
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            if !part.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(part))));
+            }
+        }
+    }
+}
+
+async fn serve_request(
+    network: Rc<Network>,
+    overrun: Rc<Notify>,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
     let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -46,24 +86,34 @@ async fn serve_request(network: Rc<Network>, request: Request<Incoming>) -> Resu
         Err(_) => return Ok(plain(StatusCode::REQUEST_TIMEOUT, "request body took too long\n")),
     };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let Some((id, reply)) = network.open_http(head.method.as_str().to_owned(), path, body, CALLS_MAX) else {
+    let method = head.method.as_str().to_owned();
+    let Some((id, mut parts)) = network.open_http(method, path, body, overrun, CALLS_MAX) else {
         return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait\n"));
     };
-    let _guard = HttpGuard(&network, id);
-    let Ok(reply) = reply.await else {
+    let guard = HttpGuard(network, id);
+    let Some(reply) = parts.recv().await else {
         return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is closing\n"));
     };
-    let mut response = Response::new(Full::from(reply.body));
+    let body = match reply.more {
+        true => Either::Right(Parts { first: Some(reply.body), rest: parts, _guard: guard }),
+        false => Either::Left(Full::from(reply.body)),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(value) = HeaderValue::try_from(reply.content_type) {
         response.headers_mut().insert(CONTENT_TYPE, value);
     }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
 pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, io: IO) {
     let mut stopping = network.stopping.subscribe();
-    let service = hyper::service::service_fn(move |request| serve_request(network.clone(), request));
+    let overrun = Rc::new(Notify::new());
+    let service = {
+        let overrun = overrun.clone();
+        hyper::service::service_fn(move |request| serve_request(network.clone(), overrun.clone(), request))
+    };
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -73,7 +123,12 @@ pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(netw
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
+        () = overrun.notified() => return,
         _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => {}
+        () = overrun.notified() => {}
+    }
 }

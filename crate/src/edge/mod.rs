@@ -9,6 +9,7 @@ mod call;
 mod channel;
 mod client;
 mod conversation;
+mod ended;
 mod executor;
 mod framing;
 mod http1;

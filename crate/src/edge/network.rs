@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use slab::Slab;
-use tokio::sync::{oneshot, watch, Notify};
+use tokio::sync::{mpsc, watch, Notify};
 use tokio::task::AbortHandle;
 
+use super::ended::{unix_ms, Ended, EndedCalls};
 use super::framing::CHUNK_BYTES;
 use super::inbox::{Arrived, Charge, HttpArrived, Load, News, Taker};
 use super::outbox::{Batch, HttpReply, Outbox};
@@ -27,6 +28,12 @@ use crate::bell::Bell;
 
 /// The low bits of a call id are its place in the table, the rest counts up.
 const PLACE_BITS: u32 = 24;
+
+/// The place of an HTTP request, which has none in the table: its ids are told apart from those of calls.
+const HTTP_PLACE: u64 = (1 << PLACE_BITS) - 1;
+
+/// Parts of a streamed HTTP reply that its reader has not taken; one more and its connection is dropped.
+const HTTP_PARTS_MAX: usize = 16;
 
 /// Messages of one conversation that Python has not answered; its reader waits before it takes more.
 const UNANSWERED_MAX: usize = 16;
@@ -77,6 +84,7 @@ pub struct Shared {
     pub connections: AtomicUsize,
     pub open_calls: AtomicUsize,
     pub open_streams: AtomicUsize,
+    pub ended: EndedCalls,
 }
 
 impl Shared {
@@ -92,7 +100,13 @@ struct OpenCall {
     method: usize,
     connection: Arc<Load>,
     is_stream: bool,
+    peer: Arc<str>,
     arrived: Instant,
+    /// Its first message was whole.
+    received: Option<Instant>,
+    answered: Option<Instant>,
+    request_bytes: usize,
+    reply_bytes: usize,
     waker: Option<Waker>,
     chunks: VecDeque<Bytes>,
     buffered: usize,
@@ -114,11 +128,34 @@ struct OpenCall {
 }
 
 impl OpenCall {
+    fn ended(&self, code: u32, took: Duration) -> Ended {
+        let end = self.arrived + took;
+        let received = self.received.unwrap_or(end);
+        let answered = self.answered.unwrap_or(end);
+        Ended {
+            unix_ms: unix_ms(),
+            method: self.method,
+            code,
+            received: received - self.arrived,
+            served: answered.saturating_duration_since(received),
+            sent: end.saturating_duration_since(answered),
+            request_bytes: self.request_bytes,
+            reply_bytes: self.reply_bytes,
+            peer: self.peer.clone(),
+        }
+    }
+
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
     }
+}
+
+/// A reply that comes in parts, and the bell of its connection: rung when its reader is too slow.
+struct HttpCall {
+    parts: mpsc::Sender<HttpReply>,
+    overrun: Rc<Notify>,
 }
 
 /// What a call has for its reader.
@@ -132,7 +169,7 @@ pub struct Network {
     pub shared: Arc<Shared>,
     pub stopping: watch::Sender<bool>,
     calls: RefCell<Slab<OpenCall>>,
-    http_calls: RefCell<HashMap<u64, oneshot::Sender<HttpReply>>>,
+    http_calls: RefCell<HashMap<u64, HttpCall>>,
     calls_seen: Cell<u64>,
     news: RefCell<News>,
     has_news: Notify,
@@ -177,7 +214,13 @@ impl Network {
     }
 
     /// Opens a call that `deliver` will announce. The guard closes it.
-    pub fn open_call(self: &Rc<Self>, connection: &Arc<Load>, method: usize, arrived: Instant) -> CallGuard {
+    pub fn open_call(
+        self: &Rc<Self>,
+        connection: &Arc<Load>,
+        peer: &Arc<str>,
+        method: usize,
+        arrived: Instant,
+    ) -> CallGuard {
         let is_stream = self.shared.methods[method].is_stream;
         let mut calls = self.calls.borrow_mut();
         let entry = calls.vacant_entry();
@@ -188,7 +231,12 @@ impl Network {
             method,
             connection: connection.clone(),
             is_stream,
+            peer: peer.clone(),
             arrived,
+            received: None,
+            answered: None,
+            request_bytes: 0,
+            reply_bytes: 0,
             waker: None,
             chunks: VecDeque::new(),
             buffered: 0,
@@ -224,6 +272,8 @@ impl Network {
         self.with_call(id, |call| {
             let is_first = !std::mem::replace(&mut call.announced, true);
             call.unanswered += 1;
+            call.received.get_or_insert_with(Instant::now);
+            call.request_bytes += message.len();
             let arrived = Arrived { id, method: call.method, message, deadline, is_first, charge };
             self.tell(|news| news.calls.push(arrived));
         });
@@ -267,14 +317,19 @@ impl Network {
     }
 
     pub fn carry_out(&self, batch: Batch) {
+        let now = Instant::now();
         for (id, message) in batch.replies {
             self.with_call(id, |call| {
+                call.answered = Some(now);
                 call.chunks.push_back(message);
                 call.finish = Some(Status::ok());
             });
         }
         for (id, message, unread) in batch.long_replies {
-            self.with_call(id, |call| self.reply_at_length(call, message, unread));
+            self.with_call(id, |call| {
+                call.answered = Some(now);
+                self.reply_at_length(call, message, unread);
+            });
         }
         let buffered_bytes_max = self.shared.settings.stream_buffer_bytes.saturating_mul(UNREAD_BUFFERS_MAX);
         for items in batch.items {
@@ -296,12 +351,29 @@ impl Network {
             self.fail(id, status);
         }
         for (id, status) in batch.finished {
-            self.with_call(id, |call| call.finish = Some(status));
+            self.with_call(id, |call| {
+                call.answered = Some(now);
+                call.finish = Some(status);
+            });
         }
         for reply in batch.http {
-            if let Some(sender) = self.http_calls.borrow_mut().remove(&reply.id) {
-                let _ = sender.send(reply); // the caller may have gone
-            }
+            self.answer_http(reply);
+        }
+    }
+
+    /// One part of an HTTP reply, the last one maybe. A reader who takes too few of them loses its connection.
+    fn answer_http(&self, reply: HttpReply) {
+        let mut calls = self.http_calls.borrow_mut();
+        let Some(call) = calls.get(&reply.id) else {
+            return; // the caller has gone
+        };
+        let (id, more) = (reply.id, reply.more);
+        let is_taken = call.parts.try_send(reply).is_ok();
+        if !is_taken {
+            call.overrun.notify_one();
+        }
+        if !more {
+            calls.remove(&id);
         }
     }
 
@@ -344,27 +416,50 @@ impl Network {
         });
     }
 
-    /// Announces an HTTP request; the reply comes through the receiver. None when too many wait.
+    /// Announces an HTTP request; the parts of its reply come through the receiver. None when too many wait.
     pub fn open_http(
         &self,
         method: String,
         path: String,
         body: Bytes,
+        overrun: Rc<Notify>,
         calls_max: usize,
-    ) -> Option<(u64, oneshot::Receiver<HttpReply>)> {
+    ) -> Option<(u64, mpsc::Receiver<HttpReply>)> {
         let mut calls = self.http_calls.borrow_mut();
         if calls.len() >= calls_max {
             return None;
         }
-        let id = self.next_number();
-        let (sender, receiver) = oneshot::channel();
-        calls.insert(id, sender);
+        let id = (self.next_number() << PLACE_BITS) | HTTP_PLACE;
+        let (parts, receiver) = mpsc::channel(HTTP_PARTS_MAX);
+        calls.insert(id, HttpCall { parts, overrun });
         self.tell(|news| news.http.push(HttpArrived { id, method, path, body }));
         Some((id, receiver))
     }
 
+    /// The caller has gone; Python is told unless it has sent its last part.
     pub fn forget_http(&self, id: u64) {
-        self.http_calls.borrow_mut().remove(&id);
+        if self.http_calls.borrow_mut().remove(&id).is_some() {
+            self.tell(|news| news.gone.push(id));
+        }
+    }
+
+    /// Writes a call down that ended without Python.
+    pub fn note_refused(&self, method: usize, code: u32, peer: &Arc<str>, took: Duration) {
+        let shared = &self.shared;
+        shared.stats.lock().count(method, code, took);
+        if shared.ended.wants(took) {
+            shared.ended.add(Ended {
+                unix_ms: unix_ms(),
+                method,
+                code,
+                received: took,
+                served: Duration::ZERO,
+                sent: Duration::ZERO,
+                request_bytes: 0,
+                reply_bytes: 0,
+                peer: peer.clone(),
+            });
+        }
     }
 }
 
@@ -387,6 +482,7 @@ impl CallGuard {
                 unread.progress = Instant::now();
             }
             call.buffered = call.buffered.saturating_sub(chunk.len());
+            call.reply_bytes += chunk.len();
             let drained = call.buffered < self.network.shared.settings.stream_buffer_bytes / 2;
             if call.owes_progress && drained && call.finish.is_none() {
                 call.owes_progress = false;
@@ -438,7 +534,11 @@ impl CallGuard {
             return;
         };
         let shared = &self.network.shared;
-        shared.stats.lock().count(call.method, code, call.arrived.elapsed());
+        let took = call.arrived.elapsed();
+        shared.stats.lock().count(call.method, code, took);
+        if shared.ended.wants(took) {
+            shared.ended.add(call.ended(code, took));
+        }
         shared.open_calls.fetch_sub(1, Relaxed);
         if call.is_stream {
             shared.open_streams.fetch_sub(1, Relaxed);

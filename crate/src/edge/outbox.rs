@@ -15,6 +15,8 @@ pub struct HttpReply {
     pub status: u16,
     pub content_type: String,
     pub body: Bytes,
+    /// More parts of the body will follow, under the same id.
+    pub more: bool,
 }
 
 /// Messages of one reply stream, in chunks.

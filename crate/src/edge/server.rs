@@ -16,13 +16,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::address::{bind, Address, Bound as Socket};
 use super::call::serve_call;
+use super::ended::EndedCalls;
 use super::executor::LocalExecutor;
 use super::framing::{encode, Packer};
 use super::http1;
@@ -100,7 +101,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
 }
 
 /// Serves one gRPC connection until it ends. Generic over the transport, so that TLS is a wrapper at the caller.
-async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, io: IO) {
+async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, peer: Arc<str>, io: IO) {
     let settings = &network.shared.settings;
     let read = Rc::new(std::cell::Cell::new(0));
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
@@ -121,7 +122,7 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network:
     let mut stopping = network.stopping.subscribe();
     let service = {
         let network = network.clone();
-        hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), request))
+        hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), peer.clone(), request))
     };
     let io = Counted { io, read: read.clone() };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -167,16 +168,16 @@ impl Drop for SocketFile {
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(tokio::net::TcpStream, Arc<str>),
     Unix(tokio::net::UnixStream),
 }
 
 async fn accept(listener: &Listener) -> std::io::Result<Stream> {
     match listener {
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             let _ = stream.set_nodelay(true); // slower without, still right
-            Ok(Stream::Tcp(stream))
+            Ok(Stream::Tcp(stream, peer.to_string().into()))
         }
         Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
     }
@@ -203,8 +204,8 @@ async fn accept_grpc(network: Rc<Network>, listener: Listener) {
         tokio::task::spawn_local(async move {
             let _guard = guard;
             match stream {
-                Stream::Tcp(stream) => serve_connection(network, stream).await,
-                Stream::Unix(stream) => serve_connection(network, stream).await,
+                Stream::Tcp(stream, peer) => serve_connection(network, peer, stream).await,
+                Stream::Unix(stream) => serve_connection(network, "unix".into(), stream).await,
             }
         });
     }
@@ -225,7 +226,7 @@ async fn accept_http(network: Rc<Network>, listener: Listener) {
         tokio::task::spawn_local(async move {
             let _permit = permit;
             match stream {
-                Stream::Tcp(stream) => http1::serve_connection(network, stream).await,
+                Stream::Tcp(stream, _) => http1::serve_connection(network, stream).await,
                 Stream::Unix(stream) => http1::serve_connection(network, stream).await,
             }
         });
@@ -319,7 +320,8 @@ type HttpRequest<'py> = (u64, String, String, Bound<'py, PyBytes>);
 type Polled<'py> = (Vec<CallBatch<'py>>, Vec<u64>, Vec<(u64, usize)>, Vec<HttpRequest<'py>>);
 type Items<'py> = Vec<(u64, Bound<'py, PyList>)>;
 type Finishes<'py> = Vec<(u64, u32, String, Bound<'py, PyBytes>, i64)>;
-type HttpReplies<'py> = Vec<(u64, u16, String, Bound<'py, PyBytes>)>;
+type HttpReplies<'py> = Vec<(u64, u16, String, Bound<'py, PyBytes>, bool)>;
+type EndedCall<'py> = (u64, Bound<'py, PyString>, u32, f64, f64, f64, usize, usize, Bound<'py, PyString>);
 
 #[pymethods]
 impl EdgeServer {
@@ -403,6 +405,7 @@ impl EdgeServer {
             connections: AtomicUsize::new(0),
             open_calls: AtomicUsize::new(0),
             open_streams: AtomicUsize::new(0),
+            ended: EndedCalls::default(),
         });
         let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -501,9 +504,9 @@ impl EdgeServer {
             let details = bytes::Bytes::copy_from_slice(details.as_bytes());
             batch.finished.push((id, Status { code, message, details, retry_delay_ms }));
         }
-        for (id, status, content_type, body) in http {
+        for (id, status, content_type, body, more) in http {
             let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-            batch.http.push(HttpReply { id, status, content_type, body });
+            batch.http.push(HttpReply { id, status, content_type, body, more });
         }
         self.shared.outbox.put(Order::Emit(batch));
         Ok(())
@@ -538,6 +541,28 @@ impl EdgeServer {
         all.set_item("overloaded", overloaded)?;
         all.set_item("streams", shared.open_streams.load(Relaxed))?;
         Ok(all)
+    }
+
+    /// Keeps every call that ends from now on and took at least `micros_min`; None: no call.
+    #[pyo3(signature = (micros_min))]
+    fn keep_ended_calls(&self, micros_min: Option<u64>) {
+        self.shared.ended.keep(micros_min);
+    }
+
+    /// The calls kept since the last time, and how many there was no room for.
+    fn take_ended_calls<'py>(&self, py: Python<'py>) -> (Vec<EndedCall<'py>>, u64) {
+        let (ended, lost) = self.shared.ended.take();
+        let paths: Vec<_> = match ended.is_empty() {
+            true => vec![],
+            false => self.shared.methods.iter().map(|method| PyString::new(py, &method.path)).collect(),
+        };
+        let ended = ended.into_iter().map(|call| {
+            let peer = PyString::new(py, &call.peer);
+            let seconds = (call.received.as_secs_f64(), call.served.as_secs_f64(), call.sent.as_secs_f64());
+            let (path, bytes) = (paths[call.method].clone(), (call.request_bytes, call.reply_bytes));
+            (call.unix_ms, path, call.code, seconds.0, seconds.1, seconds.2, bytes.0, bytes.1, peer)
+        });
+        (ended.collect(), lost)
     }
 
     /// Closes the listeners and sends GOAWAY; open calls go on.

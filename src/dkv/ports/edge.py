@@ -8,8 +8,8 @@ HttpRequest = tuple[int, str, str, bytes]
 """(call id, HTTP method, path with query, body)"""
 Finish = tuple[int, int, str, bytes, int]
 """(call id, gRPC code, message, serialised google.rpc.Status or b"", retry delay in ms or -1)"""
-HttpReply = tuple[int, int, str, bytes]
-"""(call id, status, content type, body)"""
+HttpReply = tuple[int, int, str, bytes, bool]
+"""(call id, status, content type, body, whether more of the body follows under the same id)"""
 Polled = tuple[list[CallBatch], list[int], list[tuple[int, int]], list[HttpRequest]]
 """(calls, closed call ids, (call id, bytes still buffered) of drained streams, HTTP requests)"""
 

@@ -24,7 +24,7 @@ class HealthService:
 
     def __init__(self) -> None:
         self.is_serving = True
-        self._is_shutting_down = False
+        self.is_shutting_down = False
         self._watchers: set[int] = set()
         self._told = SERVING
         self._beat_ms: int | None = None
@@ -54,14 +54,14 @@ class HealthService:
 
     def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool) -> None:
         """Once a turn, after its calls: note whether the node serves, and tell the watchers what they are due."""
-        self.is_serving = is_serving and not self._is_shutting_down
+        self.is_serving = is_serving and not self.is_shutting_down
         status = self._status()
         if self._beat_ms is None:
             self._beat_ms = monotonic_ms
         if status != self._told or monotonic_ms - self._beat_ms >= BEAT_INTERVAL_MS:
             self._told, self._beat_ms = status, monotonic_ms
             turn.items += [(call_id, [status]) for call_id in sorted(self._watchers)]
-        if self._is_shutting_down:
+        if self.is_shutting_down:
             turn.finished += [(call_id, 0, "", b"", -1) for call_id in sorted(self._watchers)]
             self._watchers.clear()
 
@@ -71,7 +71,7 @@ class HealthService:
 
     def shutting_down(self) -> None:
         """From now on the node does not serve; the next beat tells every watcher and ends its stream."""
-        self._is_shutting_down = True
+        self.is_shutting_down = True
         self.is_serving = False
 
     def _status(self) -> bytes:

@@ -69,7 +69,7 @@ EDGE = (
 LOG = (
     Family("appends", "dkv_log_appends", _COUNTER, "Batches of entries written."),
     Family("syncs", "dkv_log_syncs", _COUNTER, "Syncs of the log."),
-    Family("sync_seconds", "dkv_log_sync_seconds", _HISTOGRAM, "Write and sync of a batch."),
+    Family("save", "dkv_log_sync_seconds", _HISTOGRAM, "Write and sync of a batch."),
     Family("sync_seconds_max", "dkv_log_sync_seconds_max", _GAUGE, "The longest sync since the start."),
     Family("append_bytes", "dkv_log_append_bytes", _COUNTER, "Bytes written to the log."),
     Family("queued_bytes", "dkv_log_queued_bytes", _GAUGE, "Bytes handed to the log and not durable yet."),

@@ -50,7 +50,8 @@ class NodeCollector(Collector):
     def beat(self, monotonic_ms: int) -> None:
         """Once a turn; does something once a minute."""
         if self._recent.is_due(monotonic_ms):
-            self._recent.keep({**requests(self.edge()), **storage(self.node())}, monotonic_ms)
+            histograms = {**requests(self.edge()), **storage(self.node()), **saves(self.consensus())}
+            self._recent.keep(histograms, monotonic_ms)
 
     def recent(self, histograms: Histograms) -> Histograms:
         """What they saw lately."""
@@ -63,17 +64,17 @@ class NodeCollector(Collector):
         if edge:
             yield from request_counters(calls(edge))
             yield durations(latency)
-            operations = {OPS[path]: each for path, each in latency.items() if path in OPS}
-            lately = {OPS[path]: each for path, each in self.recent(latency).items() if path in OPS}
+            asked, lately = operations(latency), operations(self.recent(latency))
             for name in ("dkv_standalone_latency", "dkv_latency"):
-                yield summary(name, "Ops", "Seconds an operation took.", operations, lately)
+                yield summary(name, "Ops", "Seconds an operation took.", asked, lately)
         if engine:
             text = "Seconds of one look-up or batch of the engine."
             yield summary("dkv_storage_latency_rocksdb", "ops", text, engine, self.recent(engine))
             yield failures("dkv_storage_error_rocksdb", "ops", dict.fromkeys(engine, 0))
         yield from metric_table.families(metric_table.NODE, node)
         yield from metric_table.families(metric_table.EDGE, edge)
-        yield from metric_table.families(metric_table.LOG, log(self.consensus()))
+        log = self.consensus()
+        yield from metric_table.families(metric_table.LOG, {**log, **saves(log)})
         yield from metric_table.families(metric_table.STORE, self.store())
 
 
@@ -89,6 +90,11 @@ def requests(edge: Mapping[str, object]) -> dict[str, Histogram]:
     return {path: Histogram(bounds, counts, total) for path, (counts, total) in sorted(latency.items())}
 
 
+def operations(by_path: Histograms) -> dict[str, Histogram]:
+    """Those of the original's operations, by its names."""
+    return {OPS[path]: each for path, each in by_path.items() if path in OPS}
+
+
 def storage(node: Mapping[str, object]) -> dict[str, Histogram]:
     """Seconds of the engine, by the original's names of its operations."""
     seen = cast("Histograms", node.get("storage", {}))
@@ -96,13 +102,12 @@ def storage(node: Mapping[str, object]) -> dict[str, Histogram]:
     return {operation: seen.get(operation, unused) for operation in STORAGE_OPS} if unused else {}
 
 
-def log(stats: Mapping[str, object]) -> Mapping[str, object]:
-    """The stats of the log, the times of its syncs as one histogram."""
-    if "sync_buckets" not in stats:
-        return stats
-    bounds, counts = (cast("Sequence[float]", stats["sync_bounds"]), cast("Sequence[int]", stats["sync_buckets"]))
-    total = cast("float", stats["sync_seconds_total"])
-    return {**stats, "sync_seconds": Histogram(bounds, counts, total)}
+def saves(log: Mapping[str, object]) -> dict[str, Histogram]:
+    """Seconds of the syncs of the log, under the original's name of what Raft waits for."""
+    if "sync_buckets" not in log:
+        return {}
+    bounds, counts = cast("Sequence[float]", log["sync_bounds"]), cast("Sequence[int]", log["sync_buckets"])
+    return {"save": Histogram(bounds, counts, cast("float", log["sync_seconds_total"]))}
 
 
 def errors(answered: Mapping[tuple[str, int], int]) -> dict[str, int]:

@@ -1,15 +1,21 @@
-"""HTTP for operators and their tools: /metrics, /healthz (the process runs), /readyz (the node serves)."""
+"""HTTP for operators and their tools: /metrics and its kin, /healthz (the process runs), /readyz (the node serves)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from urllib.parse import urlsplit
 
 from dkv.ports.edge import HttpRequest
 from dkv.services.health import HealthService
 from dkv.services.metrics import Metrics
+from dkv.services.metrics_json import snapshot
+from dkv.services.metrics_stream import EVENTS, MetricsStream
+from dkv.services.profiles import Profiles
 from dkv.services.turn import Turn
 
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+JSON = "application/json"
+STREAM_PATH = "/metrics/stream"
+PROFILES_PATH = "/debug/pprof"
 
 Page = tuple[int, str, bytes]
 """(status, content type, body)"""
@@ -19,32 +25,56 @@ class OpsService:
     """Owns the routes. Never raises for what a caller sent."""
 
     def __init__(self, health: HealthService, metrics: Metrics) -> None:
-        self._health, self._metrics = health, metrics
-        self._routes: dict[str, Callable[[], Page]] = {
-            "/metrics": lambda: (200, EXPOSITION, self._metrics.exposition()),
-            "/healthz": lambda: (200, TEXT, b"ok\n"),
-            "/readyz": self._readiness,
+        self._health = health
+        self._routes: dict[str, Callable[[int], Page]] = {
+            "/metrics": lambda _: (200, EXPOSITION, metrics.exposition()),
+            "/metrics/json": lambda now_ms: (200, JSON, snapshot(metrics.sources, now_ms) + b"\n"),
+            "/healthz": lambda _: (200, TEXT, b"ok\n"),
+            "/readyz": lambda _: self._readiness(),
         }
+        self.stream = MetricsStream(lambda now_ms: snapshot(metrics.sources, now_ms))
+        self.profiles = Profiles()
 
     def accept_http(self, requests: Sequence[HttpRequest], turn: Turn) -> None:
-        """Answers every request in this turn."""
+        """Answers every request in this turn, but for streams and profiles: they end in a later one."""
         for call_id, method, target, _ in requests:
-            status, content_type, body = self.page(method, target)
-            turn.http.append((call_id, status, content_type, b"" if method == "HEAD" else body))
+            path, query = _split(target)
+            if method == "GET" and path == STREAM_PATH and not self.stream.is_full:
+                self.stream.open(call_id, turn)
+            elif method == "GET" and (path == PROFILES_PATH or path.startswith(PROFILES_PATH + "/")):
+                self.profiles.accept(call_id, path, query, turn)
+            else:
+                status, content_type, body = self.page(method, path, turn.log_time)
+                turn.http.append((call_id, status, content_type, b"" if method == "HEAD" else body, False))
 
-    def page(self, method: str, target: str) -> Page:
-        """What a GET or HEAD of `target` (a path, maybe with a query) gets."""
+    def page(self, method: str, path: str, now_ms: int) -> Page:
+        """What a GET or HEAD of `path` gets."""
         if method not in ("GET", "HEAD"):
             return 405, TEXT, b"method not allowed\n"
-        route = self._routes.get(_path(target))
-        return route() if route is not None else (404, TEXT, b"not found\n")
+        if path == STREAM_PATH:
+            full = 503, TEXT, b"%d streams are open already\n" % self.stream.readers
+            return full if self.stream.is_full else (200, EVENTS, b"")
+        route = self._routes.get(path)
+        return route(now_ms) if route is not None else (404, TEXT, b"not found\n")
+
+    def beat(self, turn: Turn, monotonic_ms: int, is_closing: bool) -> None:
+        """Once a turn, before its effects leave."""
+        self.stream.beat(turn, monotonic_ms, is_closing)
+        self.profiles.beat(turn, monotonic_ms, is_closing)
+
+    def forget(self, closed: Collection[int]) -> None:
+        """Callers have gone."""
+        self.stream.forget(closed)
+        self.profiles.forget(closed)
 
     def _readiness(self) -> Page:
         return (200, TEXT, b"ready\n") if self._health.is_serving else (503, TEXT, b"not ready\n")
 
 
-def _path(target: str) -> str:
+def _split(target: str) -> tuple[str, str]:
+    """(path, query) of a request target; empty for a strange one."""
     try:
-        return urlsplit(target).path
+        parts = urlsplit(target)
     except ValueError:
-        return ""
+        return "", ""
+    return parts.path, parts.query

@@ -1,6 +1,6 @@
 """All services of a node behind two functions: calls by method number, and HTTP requests."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
@@ -46,9 +46,10 @@ class Services:
         """Answers HTTP requests in the same turn."""
         self.ops.accept_http(requests, turn)
 
-    def forget(self, closed: Iterable[int]) -> None:
+    def forget(self, closed: Collection[int]) -> None:
         """Callers of open streams have gone."""
         self.health.forget(closed)
+        self.ops.forget(closed)
 
     def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool) -> None:
         """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered."""
@@ -56,6 +57,7 @@ class Services:
         self.discovery_node.beat(self.health.is_serving)
         self.node_status.beat(monotonic_ms)
         self.metrics.sources.beat(monotonic_ms)
+        self.ops.beat(turn, monotonic_ms, self.health.is_shutting_down)
 
     def shutting_down(self) -> None:
         """From now on the node says that it does not serve; watches end with the next beat."""

@@ -1,5 +1,6 @@
 """HTTP pages and the metrics text."""
 
+import json
 import math
 
 import pytest
@@ -25,7 +26,7 @@ EDGE: dict[str, object] = {
 def get(services: Services, target: str, method: str = "GET") -> tuple[int, str, bytes]:
     turn = Turn(0)
     services.accept_http([(9, method, target, b"")], turn)
-    call_id, status, content_type, body = turn.http[0]
+    call_id, status, content_type, body, _ = turn.http[0]
     assert call_id == 9
     return status, content_type, body
 
@@ -118,3 +119,30 @@ def test_quantiles_are_of_the_last_minutes_and_counts_of_all(services: Services)
     services.beat(Turn(0), 120_000, True)
     services.beat(Turn(0), 180_000, True)
     assert samples(services)["dkv_latency", (("Ops", "put"), ("quantile", "0.5"))] == 0
+
+
+def test_json_has_the_keys_and_shapes_of_the_original(services: Services) -> None:
+    """Latencies are text with two decimals; what the original leaves empty is filled."""
+    log = {"syncs": 2, "sync_buckets": [0, 2, 0], "sync_bounds": [0.001, 0.1], "sync_seconds_total": 0.1}
+    node = {"storage": {"get": Histogram([0.1], [4, 0], 0.25)}}
+    services.measure(node=lambda: node, edge=lambda: EDGE, consensus=lambda: log)
+    turn = Turn(1_700_000_000_999)
+    services.accept_http([(9, "GET", "/metrics/json", b"")], turn)
+    _, status, content_type, body, more = turn.http[0]
+    page = json.loads(body)
+    assert (status, content_type, more) == (200, "application/json", False)
+    assert (page["ts"], page["count"]) == (1_700_000_000, 1)
+    assert page["dkv_latency"]["put"] == {"p50": "0.00", "p90": "0.01", "p99": "0.01"}
+    assert page["storage_latency"]["get"]["p99"] == "0.10"
+    assert page["nexus_latency"] == {"save": {"p50": "0.05", "p90": "0.09", "p99": "0.10"}}
+    assert (page["dkv_req_count"]["put"], page["dkv_req_error_count"]["put"]) == (10, 2)
+    assert (page["storage_ops_count"]["get"], page["storage_ops_error_count"]["get"]) == (4, 0)
+    assert page["nexus_ops_count"] == {"save": 2}
+
+
+def test_json_without_sources_has_all_keys_and_no_numbers(services: Services) -> None:
+    """Also before the first call nothing is NaN or missing."""
+    page = json.loads(get(services, "/metrics/json")[2])
+    assert page.pop("count") == 1
+    assert page.pop("ts") == 0
+    assert all(value in ({}, dict.fromkeys(value, 0)) for value in page.values())
