@@ -3,7 +3,6 @@
 Results and error lines go to stdout, as the original's; the banner and usage go to stderr, so that values can be piped.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,30 +10,22 @@ from contextlib import AbstractContextManager
 
 from dkv import __version__
 from dkv.cli.ctl.argv import Plan, plan
-from dkv.cli.ctl.invocation import Failed, Options, Session, UsageError
-from dkv.cli.ctl.table import Command
+from dkv.cli.ctl.execute import execute
+from dkv.cli.ctl.invocation import Options, Session, UsageError, write_result
 from dkv.cli.ctl.usage import help_text
-from dkv.client import Channel, RpcError
+from dkv.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ended_well
+from dkv.client import Channel
 from dkv.client.operations import Calls
 
 Connect = Callable[[Options], AbstractContextManager[Calls]]
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 _HINT = "(dkvctl --help shows how)"
 
 
 def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> int:
     """`connect` is for tests."""
-    try:
-        code = _main(sys.argv[1:] if argv is None else argv, connect or _connect)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    words = sys.argv[1:] if argv is None else argv
+    return ended_well("dkvctl", lambda: _main(words, connect or _connect))
 
 
 def _main(argv: Sequence[str], connect: Connect) -> int:
@@ -56,24 +47,13 @@ def _execute(asked: Plan, connect: Connect) -> int:
     try:
         connection = connect(asked.options)
     except (OSError, ValueError) as error:
-        print(f"Unable to create DKV client. Error: {error}")
+        fields = {"error": {"code": "Unavailable", "message": str(error)}}
+        write_result(sys.stdout.buffer, asked.options, fields, f"Unable to create DKV client. Error: {error}")
         return EXIT_FAILED
     with connection as channel:
         session = Session(channel, sys.stdout.buffer, time.time, asked.options)
-        codes = [_run(session, command, arguments) for command, arguments in asked.steps]
+        codes = [execute(session, command, arguments) for command, arguments in asked.steps]
     return max(codes)
-
-
-def _run(session: Session, command: Command, arguments: list[str]) -> int:
-    try:
-        command.run(session, [os.fsencode(argument) for argument in arguments])
-        return EXIT_OK
-    except Failed as failure:
-        session.print(os.fsencode(str(failure)))
-    except RpcError as error:
-        first = arguments[0] if arguments else ""
-        session.print(os.fsencode(command.failure.format(error=error, first=first)))
-    return EXIT_FAILED
 
 
 def _connect(options: Options) -> Channel:

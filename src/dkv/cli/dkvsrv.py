@@ -5,12 +5,18 @@ import sys
 from collections.abc import Sequence
 
 from dkv import __version__
+from dkv.cli.output import ended_well
 from dkv.settings import USAGE, SettingsError, help_text, load, parse_argv, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    return ended_well("dkvsrv", lambda: _main(words))
+
+
+def _main(argv: Sequence[str]) -> int:
     try:
-        given = parse_argv(sys.argv[1:] if argv is None else argv)
+        given = parse_argv(argv)
         if given.action == "help":
             print(help_text())
             return 0

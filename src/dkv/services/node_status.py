@@ -11,6 +11,7 @@ from dkv.ports.edge import Edge
 from dkv.ports.store import Store
 from dkv.services.calls import Accept
 from dkv.services.discovery_node import NodeIdentity
+from dkv.services.metrics import Stats
 from dkv.services.turn import Turn
 from dkv.vbucket.replica import Replica
 from dkv.wire import messages as wire
@@ -22,8 +23,8 @@ Parts = tuple[Edge, Consensus, Store, Replica]
 class NodeStatusService:
     """Owns the time of the first turn, and knows the node's parts: it reads them and changes nothing."""
 
-    def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool]) -> None:
-        self._identity, self._is_serving = identity, is_serving
+    def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool], node_stats: Stats) -> None:
+        self._identity, self._is_serving, self._node_stats = identity, is_serving, node_stats
         self._parts: Parts | None = None
         self._started_ms: int | None = None
         self._monotonic_ms = 0
@@ -67,6 +68,8 @@ class NodeStatusService:
             reply.storage.CopyFrom(storage_status(known, store))
             reply.log.CopyFrom(log_status(consensus.stats()))
             reply.edge.CopyFrom(edge_status(edge.stats()))
+        if numbers := self._node_stats():
+            reply.turns.CopyFrom(turn_status(numbers))
         return reply
 
 
@@ -129,6 +132,15 @@ def edge_status(numbers: Mapping[str, Any]) -> wire.EdgeStatus:
         overloaded=numbers.get("overloaded", 0),
         methods=method_statuses(numbers.get("calls", {}), numbers.get("latency", {})),
         latencyBoundsSeconds=numbers.get("latency_bounds", ()),
+    )
+
+
+def turn_status(numbers: Mapping[str, Any]) -> wire.TurnStatus:
+    return wire.TurnStatus(
+        turns=numbers["turns"],
+        calls=int(numbers["turn_calls"].total),
+        secondsTotal=numbers["turn_seconds"].total,
+        openIterates=numbers["iterates_open"],
     )
 
 

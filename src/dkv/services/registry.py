@@ -26,8 +26,10 @@ class Services:
         self.health = HealthService()
         identity = identity or NodeIdentity()
         self.discovery_node = DiscoveryNodeService(identity)
-        self.node_status = NodeStatusService(identity, lambda: self.health.is_serving)
         self.metrics = Metrics()
+        self.node_status = NodeStatusService(
+            identity, lambda: self.health.is_serving, lambda: self.metrics.sources.node()
+        )
         self.ops = OpsService(self.health, self.metrics)
         self._accepts: dict[int, Accept] = {
             **self.kv.accepts,

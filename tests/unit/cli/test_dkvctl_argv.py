@@ -53,6 +53,56 @@ def test_command_in_every_spelling_is_understood(line: str, name: str, arguments
     assert (command.name, given) == (name, arguments)
 
 
+@pytest.mark.parametrize(
+    ("line", "name", "arguments"),
+    [
+        ("get k", "get", ["k"]),
+        ("set k v", "set", ["k", "v"]),
+        ("-a h:1 set k v --json", "set", ["k", "v"]),
+        ("set -- -k -v", "set", ["-k", "-v"]),
+        ("get set", "get", ["set"]),
+        ("clusterInfo dc", "clusterInfo", ["dc"]),
+        ("getClusterInfo", "clusterInfo", []),
+        ("stats", "stats", []),
+        ("--health", "health", []),
+        ("-top", "top", []),
+    ],
+)
+def test_command_without_dashes_is_the_first_word(line: str, name: str, arguments: list[str]) -> None:
+    """On a line without a dashed command, which meant nothing to the original."""
+    ((command, given),) = plan(line.split(" ")).steps
+    assert (command.name, given) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "arguments"),
+    [
+        ("get --set k", "set", ["k", "get"]),
+        ("v --set k", "set", ["k", "v"]),
+        ("keys -i p", "iter", ["p", "keys"]),
+        ("set -get k -set x:y", "set", ["x:y", "set"]),
+        ("set -mget k", "mget", ["k", "set"]),
+    ],
+)
+def test_loose_words_beside_a_dashed_command_stay_its_arguments(line: str, name: str, arguments: list[str]) -> None:
+    """Even when they are names of commands: lines of the original mean what they always did."""
+    ((command, given),) = plan(line.split(" ")).steps
+    assert (command.name, given) == (name, arguments)
+
+
+@pytest.mark.parametrize("line", ["get -d k", "set k -d v", "del k -d x", "ttl k -d x"])
+def test_dashed_delete_behind_a_word_is_refused(line: str) -> None:
+    """A slip of the dash deletes nothing."""
+    with pytest.raises(UsageError, match=r"^Error: Invalid Syntax"):
+        plan(line.split(" "))
+
+
+@pytest.mark.parametrize(("line", "action"), [("help", "help"), ("version", "version"), ("-a h:1 help", "help")])
+def test_help_without_dashes_is_help(line: str, action: str) -> None:
+    """As a single word."""
+    assert plan(line.split(" ")).action == action
+
+
 @pytest.mark.parametrize("address", ["-a h:1", "--dkvAddr h:1", "-dkvAddr h:1", "-dkvAddr=h:1", "--dkvAddr=h:1"])
 def test_address_in_every_spelling_is_an_option(address: str) -> None:
     """No spelling of the address can become a delete."""
@@ -65,6 +115,9 @@ def test_options_on_the_line_are_taken() -> None:
     """Limit, order and authority."""
     options = plan(["--iter", "*", "--limit", "5", "--reverse", "--authority", "x"]).options
     assert (options.limit, options.reverse, options.authority, options.address) == (5, True, "x", "127.0.0.1:8080")
+    assert not options.json
+    assert plan(["--json", "get", "k"]).options.json
+    assert not plan(["--json=false", "get", "k"]).options.json
 
 
 @pytest.mark.parametrize("line", ["-set k:v -get k", "-get k -set k:v", "-set=k:v --get k"])
@@ -117,7 +170,7 @@ def test_wrong_argument_count_shows_the_usage_of_the_command(line: str) -> None:
         ("--iter * --limit 9999999999999999999", "invalid limit: "),
         ("--reverse=maybe --keys *", "unknown flag: --reverse=maybe"),
         ("-a h:1", "no command given"),
-        ("k v", "no command given"),
+        ("k v", "unknown command: k"),
     ],
 )
 def test_line_not_understood_is_refused(line: str, text: str) -> None:

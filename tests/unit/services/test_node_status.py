@@ -9,6 +9,7 @@ from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
 from dkv.ports.store import Pressure
 from dkv.services.discovery_node import NodeIdentity
+from dkv.services.histogram import COUNTS, SECONDS, Histogram
 from dkv.services.registry import Services
 from dkv.services.turn import Turn
 from dkv.storage.memory import MemoryStore
@@ -92,3 +93,18 @@ def test_status_of_a_node_with_parts_has_the_numbers_of_each() -> None:
     assert (put.path, put.calls, put.errors, put.latencySecondsTotal) == (methods.PUT_PATH, 10, 2, 0.5)
     assert (list(put.latencyCounts), list(edge.latencyBoundsSeconds)) == ([4, 4, 2], [0.001, 0.01])
     assert status.HasField("log")
+    assert not status.HasField("turns")
+
+
+def test_status_of_a_node_that_is_measured_tells_its_turns() -> None:
+    """From the same numbers as /metrics."""
+    services = Services(Limits(), IDENTITY)
+    turns, calls = Histogram(SECONDS), Histogram(COUNTS)
+    turns.observe(0.25)
+    calls.observe(7)
+    services.measure(
+        node=lambda: {"turns": 9, "turn_seconds": turns, "turn_calls": calls, "iterates_open": 2, "storage": {}}
+    )
+    turn_status = ask(services).turns
+    assert (turn_status.turns, turn_status.calls, turn_status.secondsTotal) == (9, 7, 0.25)
+    assert turn_status.openIterates == 2

@@ -2,6 +2,7 @@
 
 from dkv.cli.ctl.invocation import Session
 from dkv.wire import messages as pb
+from dkv.wire.fields import to_fields
 
 BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
 RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
@@ -16,31 +17,37 @@ _NODE_STATUS = ("LEADER", "CANDIDATE", "FOLLOWER", "OFFLINE", "UNKNOWN")
 def backup(session: Session, words: list[bytes]) -> None:
     request = pb.BackupRequest(backupPath=_text(words[0]))
     session.channel.call(BACKUP_PATH, request.SerializeToString())
-    session.print("Successfully backed up")
+    session.result({"ok": True}, "Successfully backed up")
 
 
 def restore(session: Session, words: list[bytes]) -> None:
     request = pb.RestoreRequest(restorePath=_text(words[0]))
     session.channel.call(RESTORE_PATH, request.SerializeToString())
-    session.print("Successfully restored")
+    session.result({"ok": True}, "Successfully restored")
 
 
 def add_node(session: Session, words: list[bytes]) -> None:
     session.channel.call(ADD_NODE_PATH, pb.AddNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.result({"ok": True})
 
 
 def remove_node(session: Session, words: list[bytes]) -> None:
     session.channel.call(REMOVE_NODE_PATH, pb.RemoveNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.result({"ok": True})
 
 
 def list_nodes(session: Session, words: list[bytes]) -> None:
     reply = pb.ListNodesResponse.FromString(session.channel.call(LIST_NODES_PATH, b""))
+    nodes = [(f"{node_id:x}", node.nodeUrl, _status_text(node.status)) for node_id, node in sorted(reply.nodes.items())]
+    if session.options.json:
+        members = [{"nodeId": node_id, "nodeUrl": url, "status": status} for node_id, url, status in nodes]
+        session.result({"leader": f"{reply.leader:x}" if reply.leader else None, "nodes": members})
+        return
     if reply.leader == 0:
         session.print("WARNING: DKV Cluster unhealthy, leader unknown")
     session.print("Current DKV cluster members:")
-    for node_id, node in sorted(reply.nodes.items()):
-        status = _NODE_STATUS[node.status] if 0 <= node.status < len(_NODE_STATUS) else str(node.status)
-        session.print(f"{node_id:x} => {node.nodeUrl} ({status}) ")
+    for node_id, url, status in nodes:
+        session.print(f"{node_id} => {url} ({status}) ")
 
 
 def cluster_info(session: Session, words: list[bytes]) -> None:
@@ -50,12 +57,19 @@ def cluster_info(session: Session, words: list[bytes]) -> None:
     reply = pb.GetClusterInfoResponse.FromString(
         session.channel.call(GET_CLUSTER_INFO_PATH, request.SerializeToString())
     )
+    if session.options.json:
+        session.result({"nodes": [to_fields(region) for region in reply.regionInfos]})
+        return
     if not reply.regionInfos:
         session.print("Found no nodes with the provided filters")
         return
     session.print("Current DKV cluster nodes:")
     for region in reply.regionInfos:
         session.print(" ".join(str(region).splitlines()))
+
+
+def _status_text(status: int) -> str:
+    return _NODE_STATUS[status] if 0 <= status < len(_NODE_STATUS) else str(status)
 
 
 def _text(word: bytes) -> str:

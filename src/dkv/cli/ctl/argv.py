@@ -3,6 +3,9 @@
 Both generations of the original: long names with one dash or two, shorthands of one letter with one dash, and the pair
 `-set k:v -get k`. A name is always looked up whole and a shorthand takes nothing attached, so that no misspelt option
 can become a delete.
+
+A line without any dashed command may say its command as the first word: `get k`. No line of the original means
+anything then. Where a dashed command stands, loose words are its arguments as they always were: `get --set k` sets k.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,9 @@ from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SE
 
 _OPTION_FIELDS = {"dkvAddr": "address", "a": "address", "authority": "authority", "limit": "limit"}
 _LIMIT_DIGITS_MAX = 18
+_SWITCHES = ("reverse", "json")
 _ACTIONS = {"help": "help", "h": "help", "version": "version"}
+_ACTION_WORDS = (["help"], ["version"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ def plan(argv: Sequence[str]) -> Plan:
             _take_flag(scan, word)
         else:
             scan.rest.append(word)
+    if not scan.commands and scan.rest in _ACTION_WORDS:
+        scan.action = scan.rest[0]
     return Plan(scan.action, Options(**scan.options), [] if scan.action else _steps(scan))
 
 
@@ -74,8 +81,8 @@ def _take_flag(scan: _Scan, word: str) -> None:
         scan.commands[command.name] = command, value, dashes == 1 and not is_short
     elif name in _ACTIONS and value is None:
         scan.action = _ACTIONS[name]
-    elif name == "reverse" and value in (None, "true", "false"):
-        scan.options["reverse"] = value != "false"
+    elif name in _SWITCHES and value in (None, "true", "false"):
+        scan.options[name] = value != "false"
     elif name in _OPTION_FIELDS:
         _take_option(scan, name, scan.next_word(word) if value is None else value)
     else:
@@ -93,15 +100,28 @@ def _take_option(scan: _Scan, name: str, value: str) -> None:
 
 def _steps(scan: _Scan) -> list[tuple[Command, list[str]]]:
     if not scan.commands:
-        raise UsageError("no command given")
+        return [_step(_named(scan.rest), scan.rest[1:])]
     old = _old_steps(scan)
     if old:
         return old
     command, value, _ = next(scan.commands[each.name] for each in COMMANDS if each.name in scan.commands)
-    arguments = ([] if value is None else [value]) + scan.rest
+    return [_step(command, ([] if value is None else [value]) + scan.rest)]
+
+
+def _named(words: list[str]) -> Command:
+    """The command that the first word names."""
+    if not words:
+        raise UsageError("no command given")
+    command = BY_LONG_NAME.get(words[0])
+    if command is None:
+        raise UsageError(f"unknown command: {words[0]}")
+    return command
+
+
+def _step(command: Command, arguments: list[str]) -> tuple[Command, list[str]]:
     if not command.accepts(len(arguments)):
         raise UsageError(f"Error: Invalid Syntax. Usage of dkvctl:\n  --{command.name} {command.arguments}".rstrip())
-    return [(command, arguments)]
+    return command, arguments
 
 
 def _old_steps(scan: _Scan) -> list[tuple[Command, list[str]]]:

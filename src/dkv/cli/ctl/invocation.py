@@ -1,9 +1,11 @@
 """What a command is handed, and what it says when it cannot be done."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dkv.cli.ctl import json_text
 from dkv.client import Client
 from dkv.client.operations import Calls
 
@@ -24,6 +26,7 @@ class Options:
     authority: str = ""
     limit: int = 0
     reverse: bool = False
+    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,23 @@ class Session:
     def client(self) -> Client:
         return Client(self.channel)
 
+    def result(self, fields: Mapping[str, object], *parts: bytes | str) -> None:
+        """One result, as `write_result`."""
+        write_result(self.out, self.options, fields, *parts)
+
     def print(self, *parts: bytes | str) -> None:
         """One line. Values go out as the bytes they are."""
-        line = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-        self.out.write(line + b"\n")
+        _write_line(self.out, parts)
+
+
+def write_result(out: BinaryIO, options: Options, fields: Mapping[str, object], *parts: bytes | str) -> None:
+    """With --json a document of the fields, else a line of the parts; nothing without parts."""
+    if options.json:
+        out.write(json_text.line(fields))
+    elif parts:
+        _write_line(out, parts)
+
+
+def _write_line(out: BinaryIO, parts: Iterable[bytes | str]) -> None:
+    line = b"".join(os.fsencode(part) if isinstance(part, str) else part for part in parts)
+    out.write(line + b"\n")

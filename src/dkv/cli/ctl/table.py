@@ -6,7 +6,7 @@ The order is the original's: of several commands on one line the first of this t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dkv.cli.ctl import admin, keys
+from dkv.cli.ctl import admin, keys, node
 from dkv.cli.ctl.invocation import Session
 
 
@@ -16,7 +16,8 @@ class Command:
     shorthand: str
     arguments: str
     help: str
-    run: Callable[[Session, list[bytes]], None]
+    run: Callable[[Session, list[bytes]], int | None]
+    """Returns an exit code, None for 0."""
     failure: str
     """The error line; `{error}` is the reason, `{first}` the first argument."""
     count_min: int = 1
@@ -26,6 +27,10 @@ class Command:
     takes_value: bool = True
     """Whether the word behind it is its first argument whatever it looks like."""
     alias: str = ""
+    key_every: int = 0
+    """Every so many arguments, from the first on, one is a key; 0: none is."""
+    has_value: bool = False
+    """Some argument is a value of a key, which nothing may keep."""
 
     def accepts(self, count: int) -> bool:
         """Whether it can be run with so many arguments."""
@@ -33,19 +38,37 @@ class Command:
         return count >= self.count_min and is_few_enough and count % self.count_step == 0
 
 
+def _top(session: Session, words: list[bytes]) -> None:
+    from dkv.cli.ctl.top import top  # Loaded by those who look, as is the shell.
+
+    top(session, words)
+
+
+def _shell(session: Session, words: list[bytes]) -> int:
+    from dkv.cli.ctl.shell import shell
+
+    return shell(session, words)
+
+
 _SCAN = '"*" | prefix [startKey]'
 _SCAN_FAILURE = "Unable to perform iteration. Error: {error}"
 
-SET = Command("set", "s", "key value", "set a key", keys.set_key, "Unable to perform SET. Error: {error}", 2, 2)
-SET_OLD = Command("set", "", "key:value", "", keys.set_key_silently, "Unable to perform PUT. Error: {error}")
-GET = Command("get", "g", "key", "print the value of a key", keys.get_key, "Unable to perform GET. Error: {error}")
+# fmt: off
+SET = Command("set", "s", "key value", "set a key", keys.set_key, "Unable to perform SET. Error: {error}", 2, 2,
+              key_every=2, has_value=True)
+SET_OLD = Command("set", "", "key:value", "", keys.set_key_silently, "Unable to perform PUT. Error: {error}",
+                  has_value=True)
+GET = Command("get", "g", "key", "print the value of a key", keys.get_key, "Unable to perform GET. Error: {error}",
+              key_every=1)
+# fmt: on
 
 COMMANDS = (
     SET,
-    Command("del", "d", "key", "delete a key", keys.delete_key, "Unable to perform DEL. Error: {error}"),
+    Command("del", "d", "key", "delete a key", keys.delete_key, "Unable to perform DEL. Error: {error}",
+            key_every=1),
     GET,
-    Command("iter", "i", _SCAN, "print pairs in byte order", keys.iterate, _SCAN_FAILURE, 1, 2),
-    Command("keys", "k", _SCAN, "print keys in byte order", keys.iterate_keys, _SCAN_FAILURE, 1, 2),
+    Command("iter", "i", _SCAN, "print pairs in byte order", keys.iterate, _SCAN_FAILURE, 1, 2, key_every=1),
+    Command("keys", "k", _SCAN, "print keys in byte order", keys.iterate_keys, _SCAN_FAILURE, 1, 2, key_every=1),
     Command("backup", "", "path", "back up to a path on the server", admin.backup,
             "Unable to perform backup. Error: {error}"),
     Command("restore", "", "path", "restore from a path on the server", admin.restore,
@@ -59,13 +82,21 @@ COMMANDS = (
     Command("clusterInfo", "", "[dcId] [database] [vBucket]", "list the nodes known to discovery", admin.cluster_info,
             "Unable to get Status: Error: {error}", 0, 3, takes_value=False, alias="getClusterInfo"),
     Command("mget", "", "key...", "print the pairs of those keys that exist", keys.multi_get,
-            "Unable to perform MGET. Error: {error}", 1, -1),
+            "Unable to perform MGET. Error: {error}", 1, -1, key_every=1),
     Command("mput", "", "key value...", "set several keys, all or none", keys.multi_put,
-            "Unable to perform MPUT. Error: {error}", 2, -1, 2),
+            "Unable to perform MPUT. Error: {error}", 2, -1, 2, key_every=2, has_value=True),
     Command("cas", "", "key old new", 'set a key if it has the old value ("": is absent); print true or false',
-            keys.compare_and_set, "Unable to perform CAS. Error: {error}", 3, 3),
+            keys.compare_and_set, "Unable to perform CAS. Error: {error}", 3, 3, key_every=3, has_value=True),
     Command("ttl", "", "key [seconds]", "print the seconds a key has left (none, missing), or set them (0: for ever)",
-            keys.ttl, "Unable to perform TTL. Error: {error}", 1, 2),
+            keys.ttl, "Unable to perform TTL. Error: {error}", 1, 2, key_every=2),
+    Command("stats", "", "", "print what the server says of itself", node.stats,
+            "Unable to get the stats. Error: {error}", 0, 0, takes_value=False),
+    Command("health", "", "", "print SERVING, or what else it is and exit with 1", node.health,
+            "Unable to check the health. Error: {error}", 0, 0, takes_value=False),
+    Command("top", "", "", "watch the server work, once a second; q leaves", _top,
+            "Unable to get the stats. Error: {error}", 0, 0, takes_value=False),
+    Command("shell", "", "", "many commands over one connection; from stdin when it is no terminal", _shell,
+            "Unable to run the shell. Error: {error}", 0, 0, takes_value=False),
 )  # fmt: skip
 
 BY_LONG_NAME = {name: command for command in COMMANDS for name in (command.name, command.alias) if name}

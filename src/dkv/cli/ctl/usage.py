@@ -3,16 +3,17 @@
 from dkv.cli.ctl.table import COMMANDS, Command
 
 _HEAD = """\
-Usage: dkvctl [-a host:port] --command argument...
+Usage: dkvctl [-a host:port] command argument...
 
-Talks to a DKV server. Long names may be written with one dash or two. One command a call; results go to stdout.
+Talks to a DKV server. Commands may be written with one dash, two or none. One command a call; results go to stdout.
 """
 _TAIL = """\
 Options
   -a, --dkvAddr HOST:PORT         the server [127.0.0.1:8080]
       --authority NAME            sent as :authority, for proxies
-      --limit COUNT               of iter and keys: stop after so many [0, all]
+      --limit COUNT               of iter and keys: stop after so many [0, all]; of top: after so many pictures
       --reverse                   of iter and keys: from the last key down
+      --json                      results and errors as JSON, one document a line
   -h, --help                      this text
       --version                   the version
       --                          what follows are arguments, even with a dash in front
@@ -20,9 +21,20 @@ Options
 The oldest form works, too: dkvctl -set key:value -get key
 Exit status: 0 done, 1 the server or the connection failed, 2 the command line cannot be used."""
 
+_SHELL_TAIL = """\
+  exit                            leave; Ctrl-D, too
+
+--limit, --reverse and --json work as on the command line. Quotes and backslashes keep spaces together."""
+
 
 def help_text() -> str:
     return "\n".join([_HEAD, "Commands", *map(_entry, COMMANDS), "", _TAIL])
+
+
+def shell_help_text() -> str:
+    """What can be typed into the shell."""
+    names = [f"  {f'{command.name} {command.arguments}'.rstrip():<32}{command.help}" for command in COMMANDS]
+    return "\n".join([*(name for name in names if not name.startswith("  shell ")), _SHELL_TAIL])
 
 
 def _entry(command: Command) -> str:

@@ -1,0 +1,22 @@
+"""Runs one command and says how it ended, in words or as a document."""
+
+import os
+
+from dkv.cli.ctl.invocation import Failed, Session
+from dkv.cli.ctl.table import Command
+from dkv.cli.output import EXIT_FAILED, EXIT_OK
+from dkv.client import RpcError
+
+
+def execute(session: Session, command: Command, arguments: list[str]) -> int:
+    """The exit code. Raises UsageError for arguments that only the command itself can judge."""
+    try:
+        return command.run(session, [os.fsencode(argument) for argument in arguments]) or EXIT_OK
+    except Failed as failure:
+        fields, text = {"message": str(failure)}, str(failure)
+    except RpcError as error:
+        first = arguments[0] if arguments else ""
+        fields = {"code": error.code_name, "message": error.message}
+        text = command.failure.format(error=error, first=first)
+    session.result({"error": fields}, text)
+    return EXIT_FAILED

@@ -1,0 +1,37 @@
+"""The commands that look at one node: stats, health, and what both of stats and top ask."""
+
+from dkv.cli.ctl.invocation import Session
+from dkv.cli.ctl.stats_text import stats_lines
+from dkv.wire import messages as pb
+from dkv.wire import methods
+from dkv.wire.fields import to_fields
+
+
+def node_status(session: Session) -> pb.GetNodeStatusResponse:
+    """What the node says of itself now. Raises RpcError."""
+    return pb.GetNodeStatusResponse.FromString(session.channel.call(methods.GET_NODE_STATUS_PATH, b""))
+
+
+def status_fields(status: pb.GetNodeStatusResponse) -> dict[str, object]:
+    """For --json: all of the message, with history ids as people write them, in hexadecimal."""
+    fields = to_fields(status)
+    for each in fields["vBuckets"]:
+        each["historyId"] = each["historyId"].hex()
+    return fields
+
+
+def stats(session: Session, words: list[bytes]) -> None:
+    status = node_status(session)
+    if session.options.json:
+        session.result(status_fields(status))
+        return
+    for line in stats_lines(status):
+        session.print(line)
+
+
+def health(session: Session, words: list[bytes]) -> int:
+    """Prints SERVING and ends with 0, or what else the server says and ends with 1."""
+    reply = pb.HealthCheckResponse.FromString(session.channel.call(methods.HEALTH_CHECK_PATH, b""))
+    status = pb.HealthCheckResponse.ServingStatus.Name(reply.status)
+    session.result({"status": status}, status)
+    return 0 if reply.status == pb.HealthCheckResponse.SERVING else 1
