@@ -26,6 +26,8 @@ class Limits:
     iterates_open_max: int = 1_000
     iterate_idle_ms_max: int = 60_000
     """An Iterate whose reader makes no progress pins files for no longer than this."""
+    history_readers_max: int = 1_000
+    """Streams of changes and GetChanges calls, open at once."""
     slice_bytes_max: int = 256 << 10
     """Work on a long reply per turn."""
     sessions_max: int = 10_000

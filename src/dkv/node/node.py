@@ -1,6 +1,6 @@
 """One node, one thread, one turn at a time.
 
-    poll -> services accept -> propose -> advance (log, quorum) -> apply -> read -> scan -> emit
+    poll -> services accept -> propose -> advance (log, quorum) -> apply -> read -> scan -> feed -> emit
 
 A turn shares one parse loop, one log entry, one sync, one multi-get and one reply call among everything that arrived.
 Nothing here may be per call that can be per turn. The node never waits but in `edge.poll`, never syncs in line, and
@@ -15,7 +15,9 @@ from collections.abc import Iterator
 
 from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
 from dkv.model.limits import Limits
+from dkv.node.history import History
 from dkv.node.meter import Meter
+from dkv.node.readers import Readers
 from dkv.node.scans import Scans
 from dkv.node.upkeep import Upkeep
 from dkv.node.writes import Writes
@@ -65,6 +67,8 @@ class Node:
         self.meter = meter or Meter()
         self.writes = Writes(replica, consensus, limits, self.meter)
         self.scans = Scans(store, replica, limits)
+        self.history = History(store, consensus, replica)
+        self.readers = Readers(self.history, limits)
         self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
         services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
@@ -95,8 +99,10 @@ class Node:
             self.services.accept_http(requests, turn)
         if closed:
             self.scans.forget(closed)
+            self.readers.forget(closed)
             self.services.forget(closed)
         self.scans.drained(progress, now)
+        self.readers.drained(progress, now)
         meter.lap()
         self._propose(turn, now)
         meter.lap()
@@ -106,6 +112,7 @@ class Node:
         meter.lap()
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
+        self._feed(turn, now, is_busy=bool(calls))
         meter.lap()
         self.upkeep.after_turn(now)
         self.services.beat(turn, now.monotonic_ms, self.is_readable)
@@ -114,7 +121,7 @@ class Node:
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
-        if self.scans.has_room:
+        if self.scans.has_room or self.readers.has_more:
             return 0
         return min(wait_ms, STALL_WAIT_MS) if self._unapplied else wait_ms
 
@@ -165,6 +172,7 @@ class Node:
             self.store.write(applied.batch)
             self.meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
             self.upkeep.note_applied(sum(len(entry[3]) for entry in chunk))
+            self.history.note(applied.results)
             self.writes.answer(applied.results, turn)
             start = end
         self.consensus.applied([(self.replica.vbucket, entries[-1][0])])
@@ -195,7 +203,18 @@ class Node:
 
     def _view(self) -> View:
         replica = self.replica
-        return View(replica.log_time, replica.change_number, replica.history_id, self.is_readable)
+        return View(
+            replica.log_time, replica.change_number, replica.history_id, self.is_readable, replica.earliest_change
+        )
+
+    def _feed(self, turn: Turn, now: Now, is_busy: bool) -> None:
+        """Changes for those who follow, this turn's among them."""
+        if turn.histories or self.readers.count:
+            view = self._view()
+            self.readers.open(turn, view, now)
+            if self.draining:
+                self.readers.shut_down(turn)
+            self.readers.feed(turn, view, now, is_busy)
 
     def _emit(self, turn: Turn) -> None:
         """Hand over what the turn has answered so far."""

@@ -6,6 +6,7 @@ from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
 from dkv.services.calls import Accept
 from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
+from dkv.services.feed import FeedService
 from dkv.services.health import HealthService
 from dkv.services.kv import KvService
 from dkv.services.metrics import Metrics, Stats
@@ -37,6 +38,7 @@ class Services:
             **ReflectionService().accepts,
             **self.discovery_node.accepts,
             **self.node_status.accepts,
+            **FeedService(limits).accepts,
         }
         self.discovery_node.beat(self.health.is_serving)
 

@@ -6,10 +6,12 @@ The node owns the order: services accept calls, the node proposes and applies, t
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from dkv.model.commands import Command, Outcome
 from dkv.model.errors import DkvError
 from dkv.ports.edge import Finish, HttpReply
+from dkv.vbucket.history import EntryChanges
 
 PutReplies = Callable[["Turn", Sequence[int], Sequence[Outcome], int], None]
 """Answers applied writes: (turn, call ids, their outcomes, log time)."""
@@ -40,6 +42,8 @@ class View:
     history_id: bytes
     is_readable: bool = True
     """False: nothing may be read now (INVARIANTS 5), and the reads of the turn fail."""
+    oldest_change: int = 1
+    """The oldest in the history; `change_number` + 1 when none is kept."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,41 @@ class ScanRequest:
     """(key, value, expires_at) -> one message of the stream."""
 
 
+class HistoryJob(Protocol):
+    """What one reader makes of the changes it is handed: entry after entry, from its next number on."""
+
+    is_stream: bool
+    """Its caller takes messages as they come; else one reply ends the call."""
+
+    @property
+    def is_full(self) -> bool:
+        """It has what it can send at once, or all that was asked for."""
+
+    def add(self, entry: EntryChanges, next_number: int) -> int:
+        """Takes the changes of an entry that are numbered `next_number` or above; returns the next one wanted."""
+
+    def send(self, turn: "Turn", next_number: int, view: View, monotonic_ms: int) -> int:
+        """Puts into the turn what is to be sent now; returns its bytes."""
+
+    def is_over(self, next_number: int) -> bool:
+        """Nothing more is wanted. `finish` ends the call."""
+
+    def finish(self, turn: "Turn", next_number: int, view: View) -> None:
+        """Ends the call, well."""
+
+
+@dataclass(slots=True)
+class HistoryRequest:
+    """A reader of the history."""
+
+    call_id: int
+    first_number: int | None
+    """None: whatever comes behind the latest."""
+    history_id: bytes
+    """The line of numbers that the caller follows; empty: whichever there is."""
+    job: HistoryJob
+
+
 @dataclass(slots=True)
 class Turn:
     """One turn's columns. Made by the node, filled by services, drained by the node."""
@@ -71,6 +110,7 @@ class Turn:
     """... and is answered by command_answers[i] once applied."""
     reads: list[PointRead] = field(default_factory=list)
     scans: list[ScanRequest] = field(default_factory=list)
+    histories: list[HistoryRequest] = field(default_factory=list)
     reply_ids: list[int] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
     items: list[tuple[int, list[bytes]]] = field(default_factory=list)

@@ -23,7 +23,7 @@ class Reply(NamedTuple):
     details: bytes
     at_ms: int
     items: list[bytes]
-    """Of a stream."""
+    """Of a stream: what its reader had not taken."""
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class SimulatedEdge:
     _left: list[int] = field(default_factory=list)
     _gone: set[int] = field(default_factory=set)
     _items: dict[int, list[bytes]] = field(default_factory=dict)
+    _drained: list[tuple[int, int]] = field(default_factory=list)
     _replies: list[Reply] = field(default_factory=list)
     _accepting: bool = True
 
@@ -67,6 +68,13 @@ class SimulatedEdge:
         news, self._replies = self._replies, []
         return news
 
+    def take_items(self, call_id: int) -> list[bytes]:
+        """The reader of a stream takes what has come, before its end; the node hears that there is room."""
+        items = self._items.pop(call_id, [])
+        if items and call_id in self._open:
+            self._drained.append((call_id, 0))
+        return items
+
     def waiting(self) -> int:
         return len(self._waiting)
 
@@ -86,7 +94,8 @@ class SimulatedEdge:
             else:
                 self._open.add(call_id)
         left, self._left = self._left, []
-        return list(columns.values()), left, [], []
+        drained, self._drained = self._drained, []
+        return list(columns.values()), left, drained, []
 
     def emit(
         self,

@@ -6,10 +6,11 @@ with it, so whatever is looked for in the history is found by halving.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Sweep, Tick
 from dkv.model.errors import InvariantBroken
+from dkv.vbucket.entry import decode_entry
 from dkv.vbucket.outcomes import EntryOutcomes, OutcomesAt
 
 ENTRY_OVERHEAD_BYTES = 128
@@ -19,7 +20,8 @@ Change = Put | Delete | DeleteRange
 """What one number stands for. A put in the history says nothing of sessions."""
 
 
-class EntryChanges(NamedTuple):
+@dataclass(slots=True)
+class EntryChanges:
     """The changes of one applied entry."""
 
     log_index: int
@@ -28,6 +30,16 @@ class EntryChanges(NamedTuple):
     commands: Sequence[Command]
     without_effect: int
     """Bit i: command i took no effect and no number."""
+    size: int
+    """Bytes of the entry in the log."""
+    encoded: tuple[bytes, int] | None = None
+    """What the feed sends of all of it, and the number behind it: made by the first reader, for all."""
+
+    def changes(self) -> Sequence[Change]:
+        """All of them, from `first_number` on."""
+        if not self.without_effect and all(type(command) is Put for command in self.commands):
+            return self.commands  # type: ignore[return-value]
+        return [change for _, record in self.records() for change in record]
 
     def records(self) -> Iterator[tuple[int, Sequence[Change]]]:
         """(first number, the changes) of each command that took effect: what a follower has to apply together."""
@@ -36,6 +48,13 @@ class EntryChanges(NamedTuple):
             if not self.without_effect >> at & 1 and (changes := changes_of(command)):
                 yield number, changes
                 number += len(changes)
+
+
+def read_entry(log_index: int, data: bytes, outcomes: EntryOutcomes) -> EntryChanges:
+    """The changes of an entry of the log, with what its outcomes row says. Raises Corrupt."""
+    _, commands = decode_entry(data)
+    first, log_time, without_effect, _ = outcomes
+    return EntryChanges(log_index, first, log_time, commands, without_effect, len(data))
 
 
 def changes_of(command: Command) -> Sequence[Change]:

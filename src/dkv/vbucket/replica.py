@@ -223,7 +223,7 @@ class Replica:
                 row = encode_outcomes(EntryOutcomes(first, work.log_time, without_effect, log_bytes))
                 work.rows[outcomes_key(self.space, index)] = row
                 if work.change_number >= first:
-                    changes = EntryChanges(index, first, work.log_time, commands, without_effect)
+                    changes = EntryChanges(index, first, work.log_time, commands, without_effect, size)
             results.append(EntryResult(index, term, work.log_time, outcomes, changes))
             if index in confs:
                 self.members = confs[index]

@@ -15,6 +15,7 @@ REFLECTION_PATH = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 REFLECTION_ALPHA_PATH = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 GET_STATUS_PATH = "/dkv.serverpb.DKVDiscoveryNode/GetStatus"
 GET_NODE_STATUS_PATH = "/dkv.v1.Status/GetNodeStatus"
+STREAM_CHANGES_PATH = "/dkv.v1.Feed/StreamChanges"
 
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
 """Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
@@ -35,6 +36,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     (REFLECTION_ALPHA_PATH, CONVERSATION),
     (GET_STATUS_PATH, UNARY),
     (GET_NODE_STATUS_PATH, UNARY),
+    (STREAM_CHANGES_PATH, REPLY_STREAM),
 )
 """(path, mode), by method number."""
 
@@ -54,6 +56,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     REFLECTION_ALPHA,
     GET_STATUS,
     GET_NODE_STATUS,
+    STREAM_CHANGES,
 ) = range(len(METHODS))
 
 SERVICES: tuple[str, ...] = tuple(sorted({path.split("/")[1] for path, _ in METHODS}))

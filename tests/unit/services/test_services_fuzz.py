@@ -48,7 +48,8 @@ def test_any_bytes_to_any_method_are_answered_or_refused(
     for call_id, reply in zip(turn.command_calls, turn.command_answers, strict=True):
         reply(turn, [call_id], [Outcome(True, 1)], 10)
     SERVICES.forget(call_ids)
-    ended = turn.reply_ids + [each[0] for each in turn.finished] + [each.call_id for each in turn.scans]
+    ended = turn.reply_ids + [each[0] for each in turn.finished]
+    ended += [each.call_id for each in (*turn.scans, *turn.histories)]
     streamed = {call_id for call_id, _ in turn.items} - set(ended)
     assert sorted(ended + list(streamed)) == call_ids
     assert len(turn.replies) == len(turn.reply_ids)

@@ -23,7 +23,7 @@ def test_records_number_what_took_effect_and_keep_a_multi_put_together() -> None
         CompareAndSet(b"k", b"", b"v", 5_000),
         DeleteRange(b"a", b"b"),
     ]
-    records = list(EntryChanges(7, 40, 1_000, commands, 0b1).records())
+    records = list(EntryChanges(7, 40, 1_000, commands, 0b1, 99).records())
     assert records == [
         (40, puts),
         (42, (Delete(b"d"),)),

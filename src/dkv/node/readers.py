@@ -1,0 +1,158 @@
+"""Open readers of the history: streams of the feed, and GetChanges calls under way.
+
+Each gets in a turn what it has room for, at most a slice; what it has not taken waits at the edge, not here, and a full
+reader is passed over, so a slow one neither grows memory nor holds up others. While the node has other work, those who
+catch up get in a turn a little more than the turn has applied: they come nearer, and writers lose little. Who is up to
+date shares one tail and gets a change in the turn that applied it.
+"""
+
+from dataclasses import dataclass
+
+from dkv.model.errors import Code, DkvError, NoLeader, Overloaded, ShuttingDown
+from dkv.model.limits import Limits
+from dkv.node.history import History, Place
+from dkv.node.scans import STREAM_BUFFER_BYTES
+from dkv.ports.clock import Now
+from dkv.services.calls import fail
+from dkv.services.turn import HistoryJob, HistoryRequest, Turn, View
+
+TURN_CHANGES_MAX = 4_000
+"""Of all readers together: about 4 ms of a turn."""
+SLICE_CHANGES_MAX = 2_000
+BUSY_CHANGES_MIN = 64
+BUSY_SHARE = 1.25
+"""Of what the turn applied."""
+LOOK_INTERVAL_MS = 100
+"""Progress marks and stuck readers are looked for so often."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """One open call."""
+
+    call_id: int
+    job: HistoryJob
+    place: Place
+    buffered_bytes: int
+    progress_ms: int
+
+    @property
+    def has_room(self) -> bool:
+        return self.buffered_bytes < STREAM_BUFFER_BYTES
+
+
+class Readers:
+    """Owns the open readers of a node, by call id."""
+
+    def __init__(self, history: History, limits: Limits) -> None:
+        self._history, self._limits = history, limits
+        self._open: dict[int, Reader] = {}
+        self._applied_number = 0
+        self._looked_ms = 0
+        self._has_news = False
+        self.has_more = False
+        """Some reader can be given more right now."""
+
+    @property
+    def count(self) -> int:
+        return len(self._open)
+
+    def open(self, turn: Turn, view: View, now: Now) -> None:
+        """Take in the requests of the turn; refuse those that ask for what is not kept."""
+        if not self._open:
+            self._applied_number = view.change_number
+        for request in turn.histories:
+            try:
+                reader = self._reader(request, view, now)
+            except DkvError as refusal:
+                fail(turn, request.call_id, refusal)
+            else:
+                self._open[request.call_id] = reader
+                self._has_news = True
+
+    def _reader(self, request: HistoryRequest, view: View, now: Now) -> Reader:
+        if not view.is_readable:
+            raise NoLeader("no leader is known for this vBucket, try again")
+        if len(self._open) >= self._limits.history_readers_max:
+            raise Overloaded(f"{len(self._open)} readers of the history are open already", 1_000)
+        place = self._history.place(request.first_number, request.history_id)
+        if request.job.is_stream:
+            self._history.open_tail()
+        return Reader(request.call_id, request.job, place, 0, now.monotonic_ms)
+
+    def drained(self, progress: list[tuple[int, int]], now: Now) -> None:
+        for call_id, buffered_bytes in progress:
+            if (reader := self._open.get(call_id)) is not None:
+                reader.buffered_bytes, reader.progress_ms = buffered_bytes, now.monotonic_ms
+                self._has_news = True
+
+    def forget(self, closed: list[int]) -> None:
+        """The callers have gone."""
+        for call_id in closed:
+            self._open.pop(call_id, None)
+        self._close_tail()
+
+    def feed(self, turn: Turn, view: View, now: Now, is_busy: bool) -> None:
+        """A slice for every reader with room, when there is anything to give or to say."""
+        if not self._open:
+            return
+        applied = view.change_number - self._applied_number
+        self._applied_number = view.change_number
+        is_time = now.monotonic_ms - self._looked_ms >= LOOK_INTERVAL_MS
+        if not (self._history.collect() or self._has_news or self.has_more or applied or is_time):
+            return
+        self._looked_ms = now.monotonic_ms if is_time else self._looked_ms
+        self._has_news = self.has_more = False
+        slice_max = min(SLICE_CHANGES_MAX, BUSY_CHANGES_MIN + int(applied * BUSY_SHARE))
+        left = TURN_CHANGES_MAX
+        for reader in list(self._open.values()):
+            if not reader.has_room:
+                self._end_if_stuck(reader, turn, now)
+            elif left > 0:
+                left -= self._give(reader, turn, view, now, slice_max if is_busy else SLICE_CHANGES_MAX)
+                if reader.call_id in self._open:  # behind those whose turn did not come
+                    self._open[reader.call_id] = self._open.pop(reader.call_id)
+            else:
+                self.has_more = True
+        self._close_tail()
+
+    def _give(self, reader: Reader, turn: Turn, view: View, now: Now, changes_max: int) -> int:
+        """What is at hand, up to a slice; returns how many changes that were looked at."""
+        job, place, taken = reader.job, reader.place, 0
+        try:
+            self._history.check(place)
+        except DkvError as refusal:
+            self._end(reader, turn, refusal)
+            return 0
+        for entry in self._history.entries(place):
+            before, place.next_number = place.next_number, job.add(entry, place.next_number)
+            taken += max(len(entry.commands), place.next_number - before)
+            if taken >= changes_max or job.is_full:
+                self.has_more = True
+                break
+        reader.buffered_bytes += job.send(turn, place.next_number, view, now.monotonic_ms)
+        if job.is_over(place.next_number):
+            job.finish(turn, place.next_number, view)
+            del self._open[reader.call_id]
+        return taken
+
+    def _end_if_stuck(self, reader: Reader, turn: Turn, now: Now) -> None:
+        idle_ms_max = self._limits.iterate_idle_ms_max
+        if now.monotonic_ms - reader.progress_ms > idle_ms_max:
+            number = reader.place.next_number
+            text = f"the reader made no progress for {idle_ms_max // 1000} s; resume at change {number}"
+            turn.finished.append((reader.call_id, int(Code.ABORTED), text, b"", -1))
+            del self._open[reader.call_id]
+
+    def shut_down(self, turn: Turn) -> None:
+        """Streams have no end of their own; calls that wait for one reply get it."""
+        for reader in [reader for reader in self._open.values() if reader.job.is_stream]:
+            self._end(reader, turn, ShuttingDown("the server stops"))
+
+    def _end(self, reader: Reader, turn: Turn, error: DkvError) -> None:
+        fail(turn, reader.call_id, error)
+        del self._open[reader.call_id]
+
+    def _close_tail(self) -> None:
+        if not any(reader.job.is_stream for reader in self._open.values()):
+            self._history.tail.close()
