@@ -1,0 +1,260 @@
+"""Several Raft objects of one group, a disk each and a network, moved one step at a time by a scenario.
+
+Nothing moves unless a command says so. A disk keeps what was synced; a crash loses the rest. The network keeps messages
+in order until they are delivered or dropped.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from raft_messages import KINDS, entry_text, fields, message_text
+
+from dkv._native import Raft
+
+GROUP = 1
+FIRST = (1, 1)
+"""(index, term) behind which every log begins."""
+ROLES = ("follower", "candidate", "leader", "pre-candidate")
+CHANGES = {"v": 0, "r": 1, "l": 2}
+TRANSITIONS = {"auto": 0, "implicit": 1, "explicit": 2}
+Conf = tuple[list[int], list[int], list[int], list[int], bool]
+Entry = tuple[int, int, int, bytes]
+
+
+@dataclass
+class Disk:
+    """What a replica wrote; `unsynced` is lost in a crash."""
+
+    conf: Conf
+    hard: tuple[int, int, int] = (1, 0, 1)
+    entries: list[Entry] = field(default_factory=list)
+    applied: int = 1
+    unsynced: list[tuple[int, tuple[int, int, int] | None, list[Entry]]] = field(default_factory=list)
+
+    def sync(self) -> list[int]:
+        """The ready numbers that are durable now."""
+        done, self.unsynced = self.unsynced, []
+        for _, hard, entries in done:
+            self.hard = hard or self.hard
+            if entries:
+                self.entries = [entry for entry in self.entries if entry[0] < entries[0][0]] + entries
+        return [number for number, _, _ in done]
+
+
+class Replica:
+    def __init__(self, number: int, disk: Disk) -> None:
+        self.number, self.disk = number, disk
+        self.waiting: list[tuple[int, bytes]] = []
+        """Messages that may leave once a ready number is durable."""
+        self.raft = self._open()
+
+    def _open(self) -> Raft:
+        raft = Raft(seed=self.number)
+        disk, (index, term) = self.disk, FIRST
+        raft.open_group(GROUP, self.number, disk.conf, disk.applied, disk.hard, index, term, disk.entries)
+        return raft
+
+    def crash(self) -> None:
+        """Lose what was not synced, and start again. What was applied is on the disk with its members."""
+        self.disk.unsynced, self.waiting = [], []
+        self.raft = self._open()
+
+
+class Cluster:
+    """The commands of a scenario; each returns the lines it has to say."""
+
+    def __init__(self) -> None:
+        self.replicas: dict[int, Replica] = {}
+        self.network: list[tuple[int, int, bytes]] = []
+        """(from, to, message), in order of sending."""
+        self.duplicates: list[tuple[int, int, bytes]] = []
+        self.isolated: set[int] = set()
+        self.commands: dict[str, Callable[..., Iterable[str]]] = {
+            "members": self.members,
+            "join": self.join,
+            "lead": self.lead,
+            "campaign": self.campaign,
+            "tick": self.tick,
+            "propose": self.propose,
+            "change": self.change,
+            "read": self.read,
+            "transfer": self.transfer,
+            "ready": self.ready,
+            "sync": self.sync,
+            "deliver": self.deliver,
+            "duplicate": self.duplicate,
+            "late": self.late,
+            "drop": self.drop,
+            "stabilize": self.stabilize,
+            "isolate": self.isolate,
+            "heal": self.heal,
+            "crash": self.crash,
+            "status": self.status,
+        }
+
+    def members(self, *numbers: str) -> Iterable[str]:
+        conf: Conf = ([int(number) for number in numbers], [], [], [], False)
+        for number in conf[0]:
+            self.replicas[number] = Replica(number, Disk(conf))
+        return []
+
+    def join(self, number: str) -> Iterable[str]:
+        """A replica without a log, that a change of members will add: it starts from the first members."""
+        conf = next(iter(self.replicas.values())).disk.conf
+        first = ([voter for voter in conf[0] if voter != int(number)], [], [], [], False)
+        self.replicas[int(number)] = Replica(int(number), Disk(first))
+        return []
+
+    def lead(self, number: str) -> Iterable[str]:
+        """An election that meets nothing, of which only the end is told."""
+        self._raft(number).campaign(GROUP)
+        for _ in self.stabilize():
+            pass
+        return self.status(number)
+
+    def campaign(self, number: str) -> Iterable[str]:
+        return [] if self._raft(number).campaign(GROUP) else ["refused"]
+
+    def tick(self, number: str, count: str = "1") -> Iterable[str]:
+        self._raft(number).tick(int(count))
+        return []
+
+    def propose(self, number: str, *words: str) -> Iterable[str]:
+        place = self._raft(number).propose(GROUP, " ".join(words).encode())
+        return [f"{place[0]}/{place[1]}" if place else "refused"]
+
+    def change(self, number: str, *words: str) -> Iterable[str]:
+        """`v4` makes 4 a voter, `l4` a learner, `r4` removes it; a transition may follow."""
+        transition = TRANSITIONS[words[-1]] if words and words[-1] in TRANSITIONS else 0
+        changes = [(CHANGES[word[0]], int(word[1:])) for word in words if word not in TRANSITIONS]
+        place = self._raft(number).propose_conf_change(GROUP, changes, transition)
+        return [f"{place[0]}/{place[1]}" if place else "refused"]
+
+    def read(self, number: str, context: str) -> Iterable[str]:
+        return [] if self._raft(number).read_index(GROUP, context.encode()) else ["refused"]
+
+    def transfer(self, number: str, to: str) -> Iterable[str]:
+        return [] if self._raft(number).transfer_leader(GROUP, int(to)) else ["refused"]
+
+    def ready(self, number: str) -> Iterable[str]:
+        """Take what Raft has: writes go to the disk, messages to the network, committed entries are applied."""
+        replica = self.replicas[int(number)]
+        writes, groups = replica.raft.ready()
+        for _, ready_number, hard, entries in writes.items():
+            replica.disk.unsynced.append((ready_number, hard, entries))
+            yield f"write {ready_number}: {_hard_text(hard)}{_entries_text(entries)}".rstrip()
+        for _, committed, messages, after, reads, lost, leadership, ready_number in groups:
+            if leadership is not None:
+                leader, role, term = leadership
+                yield f"{ROLES[role]} in term {term}, leader {leader or 'unknown'}"
+            yield from self._send(replica.number, [message for _, message in messages])
+            for _, message in after:
+                replica.waiting.append((ready_number, message))
+                yield f"after {ready_number}: {message_text(message)}"
+            yield from self._apply(replica, committed)
+            yield from (f"read {context.decode()} at {index}" for context, index in reads)
+            yield from (f"read {context.decode()} is lost" for context in lost)
+
+    def sync(self, number: str) -> Iterable[str]:
+        replica = self.replicas[int(number)]
+        if not (durable := replica.disk.sync()):
+            return
+        replica.raft.persisted([(GROUP, each) for each in durable])
+        free = [message for ready_number, message in replica.waiting if ready_number <= durable[-1]]
+        replica.waiting = [each for each in replica.waiting if each[0] > durable[-1]]
+        yield from self._send(replica.number, free)
+
+    def deliver(self, number: str, sender: str = "") -> Iterable[str]:
+        """What is on its way to a replica arrives, all or what one sender sent."""
+        arriving = [each for each in self.network if each[1] == int(number) and sender in ("", str(each[0]))]
+        self.network = [each for each in self.network if each not in arriving]
+        mine = [message for _, _, message in arriving]
+        for message, reason in zip(mine, self._step(int(number), mine), strict=True):
+            yield f"{message_text(message)}{f': ignored, {reason}' if reason else ''}"
+
+    def duplicate(self, number: str, sender: str) -> Iterable[str]:
+        """The network keeps a copy of what is under way between two; `late` lets the copies arrive."""
+        self.duplicates = [each for each in self.network if each[:2] == (int(sender), int(number))]
+        return []
+
+    def late(self) -> Iterable[str]:
+        self.network += self.duplicates
+        return []
+
+    def drop(self, number: str, kind: str = "") -> Iterable[str]:
+        """Lose what is on its way to a replica, all or of one kind."""
+        kept = []
+        for each in self.network:
+            if each[1] == int(number) and kind in ("", KINDS[fields(each[2]).number(1)]):
+                yield message_text(each[2])
+            else:
+                kept.append(each)
+        self.network = kept
+
+    def stabilize(self, *numbers: str) -> Iterable[str]:
+        """Ready, sync and deliver, by number, until nothing moves."""
+        chosen = [int(number) for number in numbers] or sorted(self.replicas)
+        moved = True
+        while moved:
+            moved = False
+            for number in chosen:
+                for name, command in (("ready", self.ready), ("sync", self.sync), ("deliver", self.deliver)):
+                    lines = list(command(str(number)))
+                    moved = moved or bool(lines)
+                    yield from (f"{name} {number}: {line}" for line in lines)
+
+    def isolate(self, number: str) -> Iterable[str]:
+        """Nothing reaches it or leaves it, what is under way included."""
+        self.isolated.add(int(number))
+        self.network = [each for each in self.network if int(number) not in each[:2]]
+        return []
+
+    def heal(self, number: str) -> Iterable[str]:
+        self.isolated.discard(int(number))
+        return []
+
+    def crash(self, number: str) -> Iterable[str]:
+        self.replicas[int(number)].crash()
+        return []
+
+    def status(self, number: str) -> Iterable[str]:
+        status = self._raft(number).status(GROUP)
+        voters, learners, outgoing, next_learners, _ = status["conf"]
+        yield (
+            f"{ROLES[status['role']]} term {status['term']} commit {status['commit']} applied {status['applied']} "
+            f"last {status['last_index']}"
+        )
+        parts = {"voters": voters, "learners": learners, "outgoing": outgoing, "next learners": next_learners}
+        yield ", ".join(f"{name} {' '.join(map(str, ids))}" for name, ids in parts.items() if ids)
+
+    def _raft(self, number: str) -> Raft:
+        return self.replicas[int(number)].raft
+
+    def _send(self, sender: int, messages: Iterable[bytes]) -> Iterable[str]:
+        for message in messages:
+            to = fields(message).number(2)
+            is_lost = to not in self.replicas or self.isolated & {sender, to}
+            if not is_lost:
+                self.network.append((sender, to, message))
+            yield f"{message_text(message)}{' (lost)' if is_lost else ''}"
+
+    def _step(self, number: int, messages: list[bytes]) -> list[str]:
+        ignored = dict(self.replicas[number].raft.step([(GROUP, message) for message in messages]))
+        return [ignored.get(position, "") for position in range(len(messages))]
+
+    def _apply(self, replica: Replica, committed: list[Entry]) -> Iterable[str]:
+        for index, term, kind, data in committed:
+            yield f"apply {entry_text(index, term, kind, data)}"
+            if kind:
+                replica.disk.conf = replica.raft.apply_conf_change(GROUP, index, data)
+            replica.disk.applied = index
+        if committed:
+            replica.raft.applied([(GROUP, committed[-1][0])])
+
+
+def _hard_text(hard: tuple[int, int, int] | None) -> str:
+    return "" if hard is None else f"term {hard[0]} vote {hard[1]} commit {hard[2]} "
+
+
+def _entries_text(entries: list[Entry]) -> str:
+    return f"[{', '.join(entry_text(*entry) for entry in entries)}]" if entries else ""
