@@ -24,6 +24,7 @@ def test_simulation_seeds_keep_every_promise() -> None:
     assert sum(summary.acknowledged for summary in passed) > 20 * len(passed)
     assert sum(summary.unknown for summary in passed) > 0
     assert sum(summary.lives for summary in passed) > 2 * len(passed)
+    assert sum(summary.backups for summary in passed) > len(passed)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -65,7 +65,26 @@ class Tick(NamedTuple):
     """Advances the log time, so that what is due expires on every replica at the same index."""
 
 
-Command = Put | Delete | DeleteRange | CompareAndSet | MultiPut | Sweep | Tick
+class Restore(NamedTuple):
+    """Replaces every row by those staged under `restore_id` and starts a new history. Alone in its entry.
+
+    Each replica has staged the rows before; `checksum` proves that they are the same ones (INVARIANTS 22). Numbers and
+    log time only go forward: the restore takes one number above both histories, which nobody is served (INVARIANTS 12).
+    """
+
+    restore_id: bytes
+    """16 random bytes."""
+    checksum: bytes
+    """32 bytes, see `dkv.jobs.restore`."""
+    history_id: bytes
+    """16 random bytes: the line of numbers that begins here."""
+    change_number: int
+    """The latest of the staged state, in the history that it came from."""
+    log_time: int
+    """Of the staged state."""
+
+
+Command = Put | Delete | DeleteRange | CompareAndSet | MultiPut | Sweep | Tick | Restore
 
 
 class Outcome(NamedTuple):

@@ -48,6 +48,28 @@ class LimitExceeded(InvalidRequest):
         self.kind, self.limit, self.actual, self.index = kind, limit, actual, index
 
 
+class PathNotFound(InvalidRequest):
+    """A path on the server that has to exist does not."""
+
+    code = Code.NOT_FOUND
+
+
+class Busy(DkvError):
+    """Work that goes one at a time is under way: ask again when it is over."""
+
+    code = Code.ABORTED
+
+
+class BackupFailed(DkvError):
+    """A backup or restore could not be done; nothing was replaced. The text is the reason as the system gave it."""
+
+
+class BackupDamaged(BackupFailed):
+    """Bytes of a backup are not what was written: use another one. Nothing was replaced."""
+
+    code = Code.DATA_LOSS
+
+
 class Unavailable(DkvError):
     """Wait and retry; certainly not proposed."""
 
@@ -97,6 +119,12 @@ class HistoryPurged(DkvError):
     def __init__(self, requested: int, oldest: int, latest: int) -> None:
         super().__init__(f"changes from {requested} are no longer available, oldest is {oldest}")
         self.requested, self.oldest, self.latest = requested, oldest, latest
+
+
+class BeyondHistory(DkvError):
+    """A point in time that has not come yet, or lies before the backup that was named: choose another."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class FolderRefused(DkvError):

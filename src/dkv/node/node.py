@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
 from dkv.model.limits import Limits
 from dkv.node.history import History
+from dkv.node.jobs import Jobs
 from dkv.node.meter import Meter
 from dkv.node.readers import Readers
 from dkv.node.scans import Scans
 from dkv.node.upkeep import Upkeep
 from dkv.node.writes import Writes
-from dkv.ports.clock import Clock, Now
+from dkv.ports.backups import Backups
+from dkv.ports.clock import Clock, Now, Random
 from dkv.ports.consensus import Consensus, EntryTuple
 from dkv.ports.edge import Edge
 from dkv.ports.store import Store
@@ -58,6 +60,8 @@ class Node:
         replica: Replica,
         services: Services,
         limits: Limits,
+        backups: Backups,
+        random: Random,
         free_bytes_min: int = 0,
         meter: Meter | None = None,
         retention: Retention = DEFAULT_RETENTION,
@@ -70,6 +74,7 @@ class Node:
         self.history = History(store, consensus, replica)
         self.readers = Readers(self.history, limits)
         self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
+        self.jobs = Jobs(store, consensus, replica, self.upkeep, backups, random)
         services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
         self._unapplied: list[EntryTuple] = []
@@ -101,6 +106,7 @@ class Node:
             self.scans.forget(closed)
             self.readers.forget(closed)
             self.services.forget(closed)
+            self.jobs.forget(closed)
         self.scans.drained(progress, now)
         self.readers.drained(progress, now)
         meter.lap()
@@ -113,6 +119,7 @@ class Node:
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
         self._feed(turn, now, is_busy=bool(calls))
+        self.jobs.take_turn(turn, self.is_readable, now)
         meter.lap()
         self.upkeep.after_turn(now)
         self.services.beat(turn, now.monotonic_ms, self.is_readable)
@@ -123,7 +130,7 @@ class Node:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
         if self.scans.has_room or self.readers.has_more:
             return 0
-        return min(wait_ms, STALL_WAIT_MS) if self._unapplied else wait_ms
+        return min(wait_ms, STALL_WAIT_MS) if self._unapplied else self.jobs.patience_ms(wait_ms)
 
     def _propose(self, turn: Turn, now: Now) -> None:
         if self.is_readable and not self._unapplied:
@@ -162,9 +169,7 @@ class Node:
         entries, self._unapplied = self._unapplied, []
         start = 0
         while start < len(entries):
-            end, size = start + 1, len(entries[start][3])
-            while end < len(entries) and (size := size + len(entries[end][3])) <= APPLY_BYTES_MAX:
-                end += 1
+            end = self.replica.applied_together(entries, start, APPLY_BYTES_MAX)
             chunk = entries if end - start == len(entries) else entries[start:end]
             keys = self.replica.keys_read(chunk)
             applied = self.replica.apply(chunk, self._look_up(keys) if keys else [])
@@ -173,7 +178,9 @@ class Node:
             self.meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
             self.upkeep.note_applied(sum(len(entry[3]) for entry in chunk))
             self.history.note(applied.results)
+            turn.history_id = self.replica.history_id  # a restore begins another one
             self.writes.answer(applied.results, turn)
+            self.jobs.note_applied(applied.results)
             start = end
         self.consensus.applied([(self.replica.vbucket, entries[-1][0])])
 
@@ -241,6 +248,7 @@ class Node:
 
     def close(self) -> None:
         """Sync and close log and engine, the one even if the other fails. The edge is closed by who made it."""
+        self.jobs.close()
         self.scans.close()
         try:
             self.consensus.close()

@@ -53,6 +53,7 @@ class Upkeep:
         self._bytes_since_sync = self._bytes_since_disk_check = 0
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
+        self._swept_space = replica.space
         self._index_at_sync = replica.applied_index
         self._is_disk_full = False
 
@@ -72,6 +73,8 @@ class Upkeep:
         return replica.tick_due(now) or replica.clock.peek(now) - replica.log_time >= LOG_TIME_LAG_MS_MAX
 
     def _sweep(self, now: Now) -> list[Command]:
+        if self._swept_space != self._replica.space:  # a restore: nothing was swept of this index yet
+            self._swept_space, self._swept_first = self._replica.space, None
         scan = self._store.scan(*self._replica.expired_range(self._swept_first))
         try:
             rows = scan.take(SWEEP_ROWS_MAX, 1 << 20)

@@ -62,8 +62,16 @@ class Store(Protocol):
         """Make everything written so far durable before returning. For start, stop and installs."""
 
     def pressure(self) -> Pressure: ...
+    def request_flush(self) -> None:
+        """Bring what is in memory into files, natively: a `checkpoint` then has little left to do, and everything
+        written so far becomes durable. Returns at once."""
+
+    def has_flushed(self) -> bool:
+        """Whether every flush that was requested is over. Raises StorageFailed once one has failed."""
+
     def checkpoint(self, folder: Path) -> None:
-        """A consistent copy (hard links) in a new folder; of what was written so far."""
+        """A consistent copy (hard links) in a new folder; of what was written so far. FolderRefused when there is no
+        place for it, BackupFailed when it cannot be made: the store goes on as if it had not been asked."""
 
     def size_estimate(self, start: bytes, end: bytes) -> int:
         """Bytes on disk, roughly."""

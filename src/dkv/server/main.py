@@ -12,6 +12,7 @@ from types import FrameType
 
 from dkv import __version__
 from dkv.edge import EdgeServer
+from dkv.model.backups import RestoreOrder
 from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvariantBroken, StorageFailed
 from dkv.server.logs import configure, say
 from dkv.server.parts import Parts, assemble
@@ -57,6 +58,7 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
     try:
         parts.node.recover()
         _check_clock(parts, settings, logger)
+        _begin_with_backup(parts, settings, signals)
         served = _listen(parts.edge, settings, logger)
         _announce(parts, settings, served, time.monotonic() - started)
         _turn_until_signal(parts, signals, logger)
@@ -83,6 +85,23 @@ def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> No
         "with --confirm-clock",
         clock.behind_ms(now) // 1000,
     )
+
+
+def _begin_with_backup(parts: Parts, settings: Settings, signals: _Signals) -> None:
+    """Restore into a folder without data, before anybody is served. Raises FolderRefused when there is data."""
+    if not settings.restore_from:
+        return
+    node = parts.node
+    if node.replica.change_number:
+        raise FolderRefused(
+            f"{parts.folder.path} has data already; nothing was changed. Start without --restore-from, and restore "
+            "with dkvctl --restore"
+        )
+    running = node.jobs.start(RestoreOrder(settings.restore_from))
+    while running.outcome is None and signals.caught is None:
+        node.turn()
+    if isinstance(running.outcome, DkvError):
+        raise running.outcome
 
 
 def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) -> None:

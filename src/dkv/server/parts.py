@@ -19,6 +19,7 @@ from dkv.server.descriptors import connections_max, raise_limit
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.settings import Settings, read_ini
+from dkv.storage.backup.folder_backups import BackupSettings, FolderBackups
 from dkv.storage.folder import Folder
 from dkv.storage.rocksdb import RocksDbStore
 from dkv.vbucket.retention import Retention
@@ -41,6 +42,7 @@ class Parts:
     edge: EdgeServer
     services: Services
     node: Node
+    backups: FolderBackups
 
     def close(self) -> None:
         """Let go of everything, whatever has failed before. Idempotent; whoever wants to know calls `node.close` first.
@@ -50,6 +52,7 @@ class Parts:
         self.edge.close()
         with suppress(StorageFailed, OSError):
             self.node.close()
+        self.backups.close()
         self.folder.close()
 
 
@@ -87,6 +90,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         inbox_bytes_max_per_connection=max(INBOX_BYTES_MAX_PER_CONNECTION, 2 * limits.message_bytes_max),
         connections_max=connections_max(raise_limit()),
     )
+    backups = _backups(settings, folder, free_bytes_min)
     node = Node(
         edge=edge,
         consensus=consensus,
@@ -95,12 +99,19 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         replica=replica,
         services=services,
         limits=limits,
+        backups=backups,
+        random=SystemRandom(),
         free_bytes_min=free_bytes_min,
         retention=_retention(settings),
         meter=Meter(time.perf_counter),
     )
     services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
-    return Parts(folder, edge, services, node)
+    return Parts(folder, edge, services, node, backups)
+
+
+def _backups(settings: Settings, folder: Folder, free_bytes_min: int) -> FolderBackups:
+    pace = BackupSettings(settings.backup_root, settings.backup_bytes_per_second, free_bytes_min)
+    return FolderBackups(folder.snap, folder.path, pace)
 
 
 def _identity(settings: Settings, folder: Folder, free_bytes_min: int) -> NodeIdentity:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
+from dkv.services.backups import BackupService
 from dkv.services.calls import Accept
 from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
 from dkv.services.feed import FeedService
@@ -39,6 +40,7 @@ class Services:
             **self.discovery_node.accepts,
             **self.node_status.accepts,
             **FeedService(limits).accepts,
+            **BackupService().accepts,
         }
         self.discovery_node.beat(self.health.is_serving)
 

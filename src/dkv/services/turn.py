@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dkv.model.backups import Finished, Order, Progress
 from dkv.model.commands import Command, Outcome
 from dkv.model.errors import DkvError
 from dkv.ports.edge import Finish, HttpReply
@@ -96,6 +97,17 @@ class HistoryRequest:
     job: HistoryJob
 
 
+class JobRequest(Protocol):
+    """A backup or restore that a call asks for, and how that call is told what becomes of it."""
+
+    call_id: int
+    order: Order
+
+    def tell(self, turn: "Turn", progress: Progress) -> None: ...
+    def finish(self, turn: "Turn", finished: Finished) -> None: ...
+    def fail(self, turn: "Turn", error: DkvError) -> None: ...
+
+
 @dataclass(slots=True)
 class Turn:
     """One turn's columns. Made by the node, filled by services, drained by the node."""
@@ -111,6 +123,7 @@ class Turn:
     reads: list[PointRead] = field(default_factory=list)
     scans: list[ScanRequest] = field(default_factory=list)
     histories: list[HistoryRequest] = field(default_factory=list)
+    jobs: list[JobRequest] = field(default_factory=list)
     reply_ids: list[int] = field(default_factory=list)
     replies: list[bytes] = field(default_factory=list)
     items: list[tuple[int, list[bytes]]] = field(default_factory=list)

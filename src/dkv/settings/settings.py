@@ -25,6 +25,12 @@ class Settings:
     write_buffer_size: int
     min_free_disk_bytes: int
     """0: two memtables and one log file."""
+    backup_root: str
+    """Empty: backups may be anywhere."""
+    backup_bytes_per_second: int
+    """0: as fast as it goes."""
+    restore_from: str
+    """A backup that an empty folder begins with, or empty."""
     log_sync_delay_ms: int
     confirm_clock: bool
     """The operator vouches for the clock: keys may expire although it jumped while the server was down."""

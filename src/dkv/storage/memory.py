@@ -11,6 +11,7 @@ crash is not a power loss; the page cache survives it, so nothing is lost, but w
 
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dkv.model.errors import FolderRefused, InvariantBroken, StorageFailed
@@ -75,6 +76,8 @@ class MemoryStore:
         """(mark, batches written when asked): the sync under way, then the one that waits."""
         self._synced_mark: int | None = None
         self._synced_count = 0
+        self._flush_wanted: int | None = None
+        """Batches written when a flush was asked for that has not completed."""
         self._failure: StorageFailed | None = None
         """Of a write."""
         self._sync_failure: StorageFailed | None = None
@@ -131,6 +134,19 @@ class MemoryStore:
         """`pressure_now`, which the simulation sets."""
         return self.pressure_now
 
+    def request_flush(self) -> None:
+        """There are no files to bring anything into; but it makes durable what was written before."""
+        self._check_open()
+        self._flush_wanted = self._written_count()
+        if self.auto_sync:
+            self.complete_sync()
+
+    def has_flushed(self) -> bool:
+        """Whether the flush has completed, with a `complete_sync`. Raises the failure once one has failed."""
+        if self._sync_failure is not None:
+            raise self._sync_failure
+        return self._flush_wanted is None
+
     def checkpoint(self, folder: Path) -> None:
         """Remember a copy under the name of `folder`; no file is written. `from_checkpoint` opens it."""
         self._check_open()
@@ -164,7 +180,7 @@ class MemoryStore:
     @property
     def has_sync_under_way(self) -> bool:
         """Whether `complete_sync` has something to complete."""
-        return bool(self._requests)
+        return bool(self._requests) or self._flush_wanted is not None
 
     @property
     def unsynced_batches(self) -> int:
@@ -173,6 +189,8 @@ class MemoryStore:
 
     def complete_sync(self) -> None:
         """Let the sync under way end: durable, or failed if `fail_next_sync` says so. Nothing under way: no effect."""
+        if self._flush_wanted is not None:
+            self._complete_flush(self._flush_wanted)
         if not self._requests:
             return
         mark, written_count = self._requests.pop(0)
@@ -213,7 +231,7 @@ class MemoryStore:
         self._close_scans()
         self._visible = visible
         self._requests.clear()
-        self._synced_mark = self._failure = self._sync_failure = None
+        self._synced_mark = self._failure = self._sync_failure = self._flush_wanted = None
         self._synced_count = 0
         self._closed = False
 
@@ -221,6 +239,11 @@ class MemoryStore:
         for scan in list(self._scans):
             scan.close()
         self._scans.clear()
+
+    def _complete_flush(self, written_count: int) -> None:
+        self._flush_wanted = None
+        with suppress(StorageFailed):  # whoever asks whether it is over is told
+            self._sync_to(written_count)
 
     def _written_count(self) -> int:
         """Batches written since the store was opened, counting those left unsynced from before."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rocksdict import Checkpoint, Rdict, WriteBatch
 
-from dkv.model.errors import FolderRefused, StorageFailed
+from dkv.model.errors import BackupFailed, FolderRefused, StorageFailed
 from dkv.ports.store import Pressure, RowBatch
 from dkv.storage.engine_errors import translated
 from dkv.storage.key_ranges import covered_share
@@ -69,6 +69,10 @@ class RocksDbStore:
         except Exception as error:
             raise translated(error, f"open {folder}") from error
         self._syncs = SyncThread(self._flush_wal, on_synced)
+        self._flushes: SyncThread | None = None
+        """Made for the first flush; its marks count the flushes."""
+        self._flushes_wanted = self._flushes_done = 0
+        self._on_synced = on_synced
 
     def write(self, batch: RowBatch) -> None:
         """Apply atomically, ranges first. Not synced. Raises StorageFailed, then and ever after."""
@@ -123,21 +127,35 @@ class RocksDbStore:
         stopped = read("rocksdb.is-write-stopped")
         return Pressure(bool(stopped), read("rocksdb.actual-delayed-write-rate") or 0)
 
+    def request_flush(self) -> None:
+        """Have what is in memory brought into files, off this thread; `has_flushed` then says so."""
+        if self._flushes is None:
+            self._flushes = SyncThread(self.flush, self._on_synced)
+        self._flushes_wanted += 1
+        self._flushes.request(self._flushes_wanted)
+
+    def has_flushed(self) -> bool:
+        """Whether every flush that was requested is over. Raises StorageFailed once one has failed."""
+        if self._flushes is not None and (done := self._flushes.take()) is not None:
+            self._flushes_done = done
+        return self._flushes_done == self._flushes_wanted
+
     def checkpoint(self, folder: Path) -> None:
         """A consistent copy in `folder`, which must not exist in a folder that does.
 
-        Flushes first: a flush releases the interpreter lock, the same flush within the checkpoint does not.
+        Flushes what has come since a `request_flush`: that one takes long and holds up nobody, this one is short.
         """
         if folder.exists() or not folder.parent.is_dir():
             raise FolderRefused(f"{folder}: a checkpoint needs a new folder in an existing one")
+        self.flush()
         try:
-            self._database.flush()
             Checkpoint(self._database).create_checkpoint(str(folder))
         except Exception as error:
-            raise translated(error, f"checkpoint to {folder}") from error
+            failure = translated(error, f"checkpoint to {folder}")
+            raise BackupFailed(str(failure)) if isinstance(failure, StorageFailed) else failure from error
 
     def flush(self) -> None:
-        """Move what is in memory into files. For tests of damage, and before a checkpoint; no promise needs it."""
+        """Move what is in memory into files. For a checkpoint, and tests of damage; no promise needs it."""
         try:
             self._database.flush()
         except Exception as error:
@@ -166,6 +184,8 @@ class RocksDbStore:
         for scan in list(self._scans):
             scan.close()
         self._syncs.stop()
+        if self._flushes is not None:
+            self._flushes.stop()
         try:
             if self._failure is None:
                 self._flush_wal()

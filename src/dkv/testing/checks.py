@@ -29,7 +29,7 @@ def acknowledged_present(history: History, final: Mapping[bytes, bytes | None]) 
             if entry.expires_at:
                 possible.add(None)
             if call.is_unknown:
-                possible.add(None if call.kind is Kind.DELETE else entry.value)
+                possible.add(call.written(entry))
             elif call.change_numbers and call.change_number > _number(last.get(entry.key)):
                 last[entry.key] = call
     for key, call in last.items():
@@ -94,7 +94,7 @@ def _number(call: Call | None) -> int:
 
 
 def _values(call: Call) -> dict[bytes, bytes | None]:
-    return {entry.key: None if call.kind is Kind.DELETE else entry.value for entry in call.entries}
+    return {entry.key: call.written(entry) for entry in call.entries}
 
 
 def _in_real_time(history: History) -> Iterator[str]:

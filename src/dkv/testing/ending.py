@@ -7,7 +7,7 @@ from dkv.testing.machine import Life
 from dkv.testing.protocol import Method
 from dkv.testing.schedule import JUMP_MS_MAX
 from dkv.testing.world import Broken, World
-from dkv.vbucket.rows import decode_expiry_key
+from dkv.vbucket.rows import decode_expiry_key, unnamed_ranges
 
 REST_ROUNDS_MAX = 3_000
 """Rounds in which a healed node has to answer everything that is open."""
@@ -35,6 +35,7 @@ class Ending:
             self._world.round()
         self._rest()
         self._swept()
+        self._nothing_left()
         expired_at = self._expired_at()
         final = {key: self._one(Method.GET, Entry(key)).seen[0] for key in ALL_KEYS}
         final[PROBE_KEY] = self._probe()
@@ -67,7 +68,7 @@ class Ending:
         raise Broken(f"no rest: {[str(client.call) for client in self._world.everyone if client.call is not None]}")
 
     def _is_at_rest(self, life: Life) -> bool:
-        is_idle = all(client.call is None for client in self._world.everyone)
+        is_idle = all(each.call is None for each in self._world.callers)
         return is_idle and life.node.is_readable and life.edge.waiting() + life.edge.open_calls() == 0
 
     def _one(self, method: Method, entry: Entry) -> Call:
@@ -92,6 +93,13 @@ class Ending:
         scan.close()
         if overdue := [each for each in left if each[0] <= replica.log_time]:
             raise Broken(f"not swept at log time {replica.log_time}: {overdue[:5]}")
+
+    def _nothing_left(self) -> None:
+        """No block of spaces but the one that is served has rows: restores that were cut short are cleared away."""
+        for start, end in unnamed_ranges([self._world.alive().node.replica.space]):
+            scan = self._world.machine.store.scan(start, end)
+            if rows := scan.take(1, 1):
+                raise Broken(f"a row of no block that is served: {rows[0][0].hex()}")
 
     def _probe(self) -> bytes:
         """Writes on a quiet node take the next numbers, one each. Returns the last value written."""

@@ -15,6 +15,8 @@ class Kind(Enum):
     DELETE = "delete"
     CAS = "cas"
     GET = "get"
+    RESTORE = "restore"
+    """A write of every key at once: to what a backup held, or to nothing."""
     EXPIRE = "expire"
     """Not a call: the time to live of one written value ran out."""
 
@@ -36,6 +38,8 @@ class Entry(NamedTuple):
     """Wall milliseconds; 0: never."""
     ttl_ms: int = 0
     """Relative; not looked at by the checkers, which cannot know from when it counts."""
+    is_absent: bool = False
+    """Of a restore: the backup did not have the key."""
 
 
 class Operation(NamedTuple):
@@ -80,7 +84,11 @@ class Call:
     @property
     def number_count(self) -> int:
         """Change numbers that it takes if it takes effect (INVARIANTS 10): a delete of many keys takes one."""
-        return 1 if self.kind is Kind.DELETE else len(self.entries)
+        return 1 if self.kind in (Kind.DELETE, Kind.RESTORE) else len(self.entries)
+
+    def written(self, entry: Entry) -> bytes | None:
+        """What a write leaves at the key of `entry`."""
+        return None if self.kind is Kind.DELETE or entry.is_absent else entry.value
 
     @property
     def change_numbers(self) -> range:
@@ -145,7 +153,10 @@ class History:
     def _operations(self, call: Call, position: int, entry: Entry) -> list[Operation]:
         returned = None if call.is_unknown else call.returned
         value = call.seen[position] if call.kind is Kind.GET else entry.value
-        done = Operation(call.kind, call.invoked, returned, value, entry.expected, call.took_effect)
+        kind = call.kind
+        if kind is Kind.RESTORE:
+            kind = Kind.DELETE if entry.is_absent else Kind.PUT
+        done = Operation(kind, call.invoked, returned, value, entry.expected, call.took_effect)
         due = self._due_from(entry.expires_at) if entry.expires_at else None
         if due is None:
             return [done]

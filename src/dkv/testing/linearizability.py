@@ -52,6 +52,8 @@ def after(operation: Operation, value: Value) -> Value | _Refused:
             return None
         case Kind.GET:
             return value if operation.value == value else _REFUSED
+        case Kind.RESTORE:
+            raise AssertionError("a restore is a put or a delete of each key")
         case Kind.EXPIRE:
             return None if value == operation.value else _REFUSED
         case Kind.CAS:

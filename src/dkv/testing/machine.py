@@ -15,6 +15,7 @@ from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.services.registry import Services
 from dkv.storage.memory import NO_PRESSURE, MemoryStore
+from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
@@ -48,6 +49,7 @@ class Machine:
         self.clock = SimClock()
         self.log_disk = LogDisk()
         self.store = MemoryStore()
+        self.shelf = Shelf(stream(seed, "backups"), self.store)
         self.life: Life | None = None
         self.lives = 0
         self._replica_id = self._rng.getrandbits(62) + 1
@@ -71,6 +73,8 @@ class Machine:
             replica=replica,
             services=services,
             limits=self._limits,
+            backups=self.shelf,
+            random=random,
             free_bytes_min=FREE_BYTES_MIN,
             retention=self.retention,
         )
@@ -118,6 +122,7 @@ class Machine:
         self.log_disk.sync_fails = self.log_disk.creation_fails = False
         self.store.fail_next_write = self.store.fail_next_sync = None
         self.store.pressure_now = NO_PRESSURE
+        self.shelf.copy_fails = self.shelf.is_damaged = False
         self.make_room()
 
     def make_room(self) -> None:

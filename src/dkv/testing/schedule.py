@@ -30,6 +30,8 @@ FAULTS = {
     "engine write fails": 0.1,
     "engine sync fails": 0.1,
     "opening fails": 0.1,
+    "copy of a backup fails": 0.2,
+    "backup is damaged": 0.2,
 }
 """How often each happens in a run that has it; a turn of the node has 30."""
 
@@ -41,6 +43,7 @@ class Schedule:
         self._world, self._machine, self._rng = world, world.machine, world.rng
         self._steps: dict[str, Callable[[], None]] = self._ordinary() | self._faults()
         self.weights = {"turn": 30.0, "client": 30.0, "disk": self._rng.choice([8.0, 30.0, 60.0]), "time": 12.0}
+        self.weights["operator"] = 1.0
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.5}
         if self._rng.random() < 0.3:
             self._break_opening()
@@ -55,6 +58,7 @@ class Schedule:
         return {
             "turn": world.turn,
             "client": self._client_acts,
+            "operator": world.operate,
             "disk": lambda: world.trace.add(self._machine.step_disks()),
             "time": lambda: world.pass_time(rng.choice([1, 10, 100, 1000])),
         }
@@ -78,6 +82,8 @@ class Schedule:
             "engine write fails": lambda: setattr(store, "fail_next_write", StorageFailed("simulated write")),
             "engine sync fails": lambda: setattr(store, "fail_next_sync", StorageFailed("simulated sync")),
             "opening fails": self._opening_fails,
+            "copy of a backup fails": lambda: setattr(machine.shelf, "copy_fails", True),
+            "backup is damaged": lambda: setattr(machine.shelf, "is_damaged", True),
         }
 
     def _client_acts(self) -> None:

@@ -4,6 +4,7 @@ A failure prints its seed, what was broken, the end of the trace and the command
 """
 
 import argparse
+import logging
 import sys
 import time
 import traceback
@@ -39,6 +40,8 @@ class Summary(NamedTuple):
     acknowledged: int
     unknown: int
     lives: int
+    backups: int
+    """Taken or restored."""
 
 
 def run_seed(seed: int, steps: int = STEPS_DEFAULT) -> Summary | Failure:
@@ -52,7 +55,7 @@ def run_seed(seed: int, steps: int = STEPS_DEFAULT) -> Summary | Failure:
         return Failure(seed, steps, str(broken), list(world.trace.lines))
     except Exception:
         return Failure(seed, steps, traceback.format_exc(), list(world.trace.lines))
-    return Summary(world.trace.digest(), world.acknowledged, world.unknown, world.machine.lives)
+    return Summary(world.trace.digest(), world.acknowledged, world.unknown, world.machine.lives, world.operator.done)
 
 
 def run_seeds(
@@ -79,12 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=STEPS_DEFAULT, help="steps of each run")
     parser.add_argument("--trace", action="store_true", help="print the end of the trace of each seed")
     options = parser.parse_args(arguments)
+    logging.getLogger("dkv").addHandler(logging.NullHandler())  # what the node logs is in the trace, too
     started = time.monotonic()
     passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps)
     writes, unknown = sum(each.acknowledged for each in passed), sum(each.unknown for each in passed)
     print(
         f"{len(passed)} seeds passed in {time.monotonic() - started:.1f} s: "
-        f"{writes} acknowledged writes, {unknown} of unknown outcome, {sum(each.lives for each in passed)} lives"
+        f"{writes} acknowledged writes, {unknown} of unknown outcome, {sum(each.lives for each in passed)} lives, "
+        f"{sum(each.backups for each in passed)} backups and restores"
     )
     if failure is not None:
         print(failure, file=sys.stderr)

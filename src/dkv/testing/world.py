@@ -11,6 +11,7 @@ from dkv.model.limits import Limits
 from dkv.testing.clients import Client
 from dkv.testing.history import History, Status
 from dkv.testing.machine import Life, Machine
+from dkv.testing.operator import Operator
 from dkv.testing.random import stream
 from dkv.testing.trace import Trace
 
@@ -34,9 +35,15 @@ class World:
         ]
         self.prober = Client(CLIENTS, stream(seed, "prober"), self.history, has_session=False)
         """Asks alone, at the end; it has no session that a crash could have lost."""
+        self.operator = Operator(CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf)
         self.everyone = [*self.clients, self.prober]
         self._turns_since_failure = 0
         self.history.saw_wall_time(self.machine.clock.wall_ms_max)
+
+    @property
+    def callers(self) -> "list[Client | Operator]":
+        """Whoever may wait for an answer."""
+        return [*self.everyone, self.operator]
 
     @property
     def acknowledged(self) -> int:
@@ -66,8 +73,8 @@ class World:
         life.edge.now_ms = self.machine.clock.now().monotonic_ms
         try:
             life.node.turn(0)
-        except Corrupt:
-            raise
+        except Corrupt as failure:
+            raise Broken(f"the node found damage where nothing was damaged: {failure}") from failure
         except StorageFailed as failure:
             self.end_life_somehow(f"the node ends: {failure}")
             return
@@ -90,13 +97,13 @@ class World:
         ending()
         self.machine.heal()
         self._turns_since_failure = 0
-        for client in self.everyone:
+        for client in self.callers:
             if client.call_id is not None:
                 client.lost()
 
     def _deliver(self, life: Life) -> None:
         for reply in life.edge.take_replies():
-            client = next((c for c in self.everyone if c.call_id == reply.call_id), None)
+            client = next((c for c in self.callers if c.call_id == reply.call_id), None)
             if client is not None:
                 self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
         if life.edge.violations:
@@ -116,6 +123,13 @@ class World:
         wall_ms = self.machine.clock.now().wall_ms
         line = client.act(lambda method, message: life.edge.call(life.methods[method], message), wall_ms)
         self.trace.add(f"client {client.number}: {line}")
+
+    def operate(self) -> None:
+        """The operator, if it waits for nothing, asks for a backup or a restore."""
+        if self.operator.call_id is None:
+            life = self.alive()
+            line = self.operator.act(lambda path, message: life.edge.call(life.methods[path], message))
+            self.trace.add(f"operator: {line}")
 
     def time_out(self, client: Client) -> None:
         """`client` stops waiting; its attempt may still arrive."""

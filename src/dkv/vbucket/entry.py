@@ -19,6 +19,7 @@ from dkv.model.commands import (
     DeleteRange,
     MultiPut,
     Put,
+    Restore,
     Session,
     Sweep,
     Tick,
@@ -27,7 +28,8 @@ from dkv.model.errors import Corrupt, InvariantBroken
 
 VERSION = 1
 # Kinds of command. Persisted: do not renumber.
-PUT, PUT_EXPIRING, DELETE, DELETE_RANGE, COMPARE_AND_SET, MULTI_PUT, SWEEP, TICK = range(1, 9)
+PUT, PUT_EXPIRING, DELETE, DELETE_RANGE, COMPARE_AND_SET, MULTI_PUT, SWEEP, TICK, RESTORE = range(1, 10)
+_RESTORE_KIND = bytes((RESTORE,))
 WITH_SESSION = 0x80
 """Persisted. Added to the kind when a session follows it."""
 SESSION_BYTES_MAX = 16
@@ -36,6 +38,7 @@ _HEAD = Struct(">BBQI")
 _PUT, _PUT_EXPIRING = Struct(">BHI"), Struct(">BHIQ")
 _DELETE, _DELETE_RANGE, _CAS, _COUNTED = Struct(">BH"), Struct(">BHH"), Struct(">BHIIQ"), Struct(">BI")
 _CANDIDATE, _SEQUENCES = Struct(">QH"), Struct(">QQ")
+_RESTORE = Struct(">16s32s16sQQ")
 # The same bodies without the kind, which the decoder has read by then.
 _LENGTHS, _EXPIRING_LENGTHS = Struct(">HI"), Struct(">HIQ")
 _KEY, _KEYS, _CAS_LENGTHS, _COUNT = Struct(">H"), Struct(">HH"), Struct(">HIIQ"), Struct(">I")
@@ -54,6 +57,8 @@ def encode_entry(log_time: int, commands: Sequence[Command]) -> bytes:
                 else:
                     parts += pack_put(PUT, len(key), len(value)), key, value
             else:
+                if type(command) is Restore and len(commands) > 1:
+                    raise InvariantBroken(f"a restore among {len(commands)} commands of an entry")
                 parts += _ENCODERS[type(command)](command)
     except (struct_error, KeyError) as problem:
         raise InvariantBroken(f"a command has no encoding: {problem}") from problem
@@ -113,6 +118,13 @@ def _encode_tick(command: Tick) -> tuple[bytes, ...]:
     return (bytes((TICK,)),)
 
 
+def _encode_restore(command: Restore) -> tuple[bytes, ...]:
+    sizes = len(command.restore_id), len(command.checksum), len(command.history_id)
+    if sizes != (16, 32, 16):
+        raise InvariantBroken(f"a restore with fields of {sizes} bytes")
+    return bytes((RESTORE,)), _RESTORE.pack(*command)
+
+
 _ENCODERS: dict[type, Callable[..., Sequence[bytes]]] = {
     Delete: _encode_delete,
     DeleteRange: _encode_delete_range,
@@ -120,7 +132,13 @@ _ENCODERS: dict[type, Callable[..., Sequence[bytes]]] = {
     MultiPut: _encode_multi_put,
     Sweep: _encode_sweep,
     Tick: _encode_tick,
+    Restore: _encode_restore,
 }
+
+
+def is_restore(data: bytes) -> bool:
+    """Whether an entry is a restore: told by one byte, so that every entry can be asked."""
+    return data[_HEAD.size : _HEAD.size + 1] == _RESTORE_KIND
 
 
 def decode_entry(data: bytes) -> tuple[int, list[Command]]:
@@ -156,6 +174,8 @@ def decode_entry(data: bytes) -> tuple[int, list[Command]]:
         raise Corrupt(f"entry: ends at offset {size}, inside the command at offset {at}") from None
     if at != size:
         raise Corrupt(f"entry: {size - at} bytes too many from offset {at}")
+    if count > 1 and Restore in map(type, commands):
+        raise Corrupt(f"entry: a restore among {count} commands")
     return log_time, commands
 
 
@@ -246,6 +266,10 @@ def _decode_tick(data: bytes, at: int, session: Session | None) -> tuple[Tick, i
     return Tick(), at
 
 
+def _decode_restore(data: bytes, at: int, session: Session | None) -> tuple[Restore, int]:
+    return Restore(*_RESTORE.unpack_from(data, at)), at + _RESTORE.size
+
+
 _DECODERS: dict[int, Callable[[bytes, int, Session | None], tuple[Command, int]]] = {
     PUT: _decode_put,
     PUT_EXPIRING: _decode_put_expiring,
@@ -255,4 +279,5 @@ _DECODERS: dict[int, Callable[[bytes, int, Session | None], tuple[Command, int]]
     MULTI_PUT: _decode_multi_put,
     SWEEP: _decode_sweep,
     TICK: _decode_tick,
+    RESTORE: _decode_restore,
 }

@@ -15,20 +15,21 @@ ahead of the engine.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from dkv.model.commands import Command, Outcome
+from dkv.model.commands import Command, Outcome, Restore
 from dkv.model.errors import Corrupt, InvariantBroken
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Conf, EntryTuple
 from dkv.ports.store import RowBatch
 from dkv.vbucket import rows
 from dkv.vbucket.apply import Applying, keys_read
-from dkv.vbucket.entry import decode_entry, encode_entry
+from dkv.vbucket.entry import decode_entry, encode_entry, is_restore
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES, EntryChanges
 from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
 from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes, outcomes_key
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
+from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, staging_key
 
 NO_CONFS: Mapping[int, Conf] = {}
 
@@ -92,6 +93,8 @@ class Replica:
         self.earliest_index = 1
         """No entry before it is needed for the history."""
         self._bytes_cut = 0
+        self.staged: Staged | None = None
+        """What a restore has made ready; its row is in the engine, synced."""
         self._data = rows.prefix(m.space)
         self._noted: dict[int, tuple[int, int, Sequence[Command]]] = {}
 
@@ -109,6 +112,11 @@ class Replica:
     def metadata_key(vbucket: int) -> bytes:
         """The row to read first."""
         return rows.metadata_key(vbucket)
+
+    @staticmethod
+    def staging_key(vbucket: int) -> bytes:
+        """The row that `open` wants as `staging_row`, if it is there."""
+        return staging_key(vbucket)
 
     @staticmethod
     def ranges(metadata_row: bytes) -> Ranges:
@@ -129,6 +137,7 @@ class Replica:
         first_expiries: Sequence[tuple[bytes, bytes]],
         last_outcomes: Sequence[tuple[bytes, bytes]],
         jump_ms_max: int = JUMP_MS_MAX,
+        staging_row: bytes | None = None,
     ) -> Self:
         """A replica as its rows say, see `ranges`. A list is empty where there is no row. Raises Corrupt."""
         metadata = decode_metadata(metadata_row)
@@ -138,7 +147,9 @@ class Replica:
         sessions.load(session_rows)
         earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
         log_bytes = decode_outcomes(last_outcomes[0][1]).log_bytes if last_outcomes else 0
-        return cls(metadata, sessions, earliest, log_bytes, jump_ms_max)
+        replica = cls(metadata, sessions, earliest, log_bytes, jump_ms_max)
+        replica.staged = decode_staged(staging_row) if staging_row is not None else None
+        return replica
 
     def metadata(self) -> Metadata:
         """The state as the metadata row has it."""
@@ -193,6 +204,19 @@ class Replica:
         """Consensus took the proposal at this place: `apply` need not decode it again."""
         self._noted[index] = (term, proposal.log_time, proposal.commands)
 
+    def applied_together(self, entries: Sequence[EntryTuple], start: int, bytes_max: int) -> int:
+        """The end of the entries from `start` on that one `apply` may take: at least one, at most `bytes_max`.
+
+        A restore goes alone, as it changes where the rows of all others lie."""
+        end, size = start + 1, len(entries[start][3])
+        if is_restore(entries[start][3]):
+            return end
+        while end < len(entries) and (size := size + len(entries[end][3])) <= bytes_max:
+            if is_restore(entries[end][3]):
+                break
+            end += 1
+        return end
+
     def keys_read(self, entries: Sequence[EntryTuple]) -> list[bytes]:
         """The row keys whose rows `apply` of the same entries wants, in its order. Raises Corrupt."""
         keys: list[bytes] = []
@@ -210,6 +234,8 @@ class Replica:
             if row is not None:
                 rows.decode_row(row)
         todo = self._todo(entries, len(values), confs)
+        if todo and todo[0][3] and isinstance(restore := todo[0][3][0], Restore):
+            return self._restore(todo[0], restore)
         work = Applying(self.space, self.sessions, self.change_number, self.log_time, self.earliest_expiry)
         read = iter(values)
         results: list[EntryResult] = []
@@ -250,6 +276,8 @@ class Replica:
             log_time, commands = self._commands(index, term, data) if data and not kind else (0, ())
             wanted += len(keys_read(commands))
             todo.append((index, term, log_time, commands, len(data)))
+        if len(todo) > 1 and any(each[3] and isinstance(each[3][0], Restore) for each in todo):
+            raise InvariantBroken(f"vBucket {self.vbucket}: a restore among {len(todo)} entries")
         if wanted != value_count:
             raise InvariantBroken(f"vBucket {self.vbucket}: {value_count} values for {wanted} keys read")
         return todo
@@ -261,12 +289,46 @@ class Replica:
             noted = self._noted[index] = (term, *decode_entry(data))
         return noted[1], noted[2]
 
+    def _restore(self, entry: tuple[int, int, int, Sequence[Command], int], restore: Restore) -> Applied:
+        """What is staged is served from here on; the old rows are gone in the same batch (INVARIANT 4)."""
+        index, term, log_time, _, _ = entry
+        old, new = self.space, flipped(self.metadata(), self.staged, restore, index, term, log_time)
+        assert self.staged is not None
+        self.space, self.sessions, self._data = new.space, Sessions(new.space), rows.prefix(new.space)
+        self.earliest_expiry, self.staged = self.staged.earliest_expiry, None
+        self.history_id, self.log_time = new.history_id, new.log_time
+        self.change_number, self.earliest_change = new.change_number, new.earliest_change
+        self.earliest_index, self.log_bytes, self._bytes_cut = index + 1, 0, 0
+        self.applied_index, self.applied_term = index, term
+        self.clock.observe(new.log_time)
+        self._noted.pop(index, None)
+        flip: list[tuple[bytes, bytes | None]] = [
+            (rows.metadata_key(self.vbucket), encode_metadata(new)),
+            (staging_key(self.vbucket), None),
+        ]
+        result = EntryResult(index, term, new.log_time, [Outcome(True, new.change_number)], None)
+        return Applied(RowBatch(flip, [rows.block_range(old)]), [result])
+
     def _advance(self, last: EntryResult, work: Applying) -> None:
         self.applied_index, self.applied_term = last.index, last.term
         self.change_number, self.log_time = work.change_number, work.log_time
         self.earliest_expiry = work.earliest_expiry
         self.clock.observe(work.log_time)
         work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
+
+    def fresh_space(self) -> int:
+        """A block of spaces for a restore to fill, as rows of it may be left from one that was cut short: empty it."""
+        return rows.fresh_space([self.space])
+
+    def stage(self, staged: Staged) -> RowBatch:
+        """Everything of `staged` is written: the row that says so. Sync it before the restore is proposed."""
+        self.staged = staged
+        return RowBatch([(staging_key(self.vbucket), encode_staged(staged))])
+
+    def unstage(self, blocks: list[Range]) -> RowBatch:
+        """A restore was given up, or cut short by a crash: its row goes, and the blocks that nobody serves."""
+        self.staged = None
+        return RowBatch([(staging_key(self.vbucket), None)], blocks)
 
     @property
     def history_bytes(self) -> int:

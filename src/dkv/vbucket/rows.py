@@ -31,11 +31,15 @@ INSTALLED_SPACE_MIN = 1 << 31
 """Persisted. Blocks from here on are handed out to installs, one after the other."""
 METADATA_KIND = b"\0\0\0\0\1"
 """Persisted. Space 0, kind 1; other kinds of internal row may follow."""
+STAGING_KIND = b"\0\0\0\0\2"
+"""Persisted. Space 0, kind 2: see `dkv.vbucket.staging`."""
 EXPIRES = 1
 """Persisted. The one flag of a row."""
 
 _U32, _U64, _EXPIRING = Struct(">I"), Struct(">Q"), Struct(">BQ")
 _VALUE_AT = _EXPIRING.size
+_END = b"\xff" * 5
+"""Behind every row key: the last space is never handed out."""
 
 Range = tuple[bytes, bytes]
 """[start, end) of row keys."""
@@ -96,6 +100,17 @@ def fresh_space(taken: Iterable[int]) -> int:
     The installer deletes the block's range before it fills it: an install that a crash cut short may have left rows.
     """
     return max((space for space in taken if space >= INSTALLED_SPACE_MIN), default=INSTALLED_SPACE_MIN - 4) + 4
+
+
+def unnamed_ranges(named: Iterable[int]) -> list[Range]:
+    """Everything between the blocks that are named, from the first block on: what cut-short installs have left."""
+    ranges: list[Range] = []
+    start = SPACES_PER_BLOCK
+    for block in sorted(named):
+        if start < block:
+            ranges.append((_U32.pack(start), _U32.pack(block)))
+        start = block + SPACES_PER_BLOCK
+    return [*ranges, (_U32.pack(start), _END)]
 
 
 def prefix(space: int) -> bytes:

@@ -16,6 +16,10 @@ REFLECTION_ALPHA_PATH = "/grpc.reflection.v1alpha.ServerReflection/ServerReflect
 GET_STATUS_PATH = "/dkv.serverpb.DKVDiscoveryNode/GetStatus"
 GET_NODE_STATUS_PATH = "/dkv.v1.Status/GetNodeStatus"
 STREAM_CHANGES_PATH = "/dkv.v1.Feed/StreamChanges"
+BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
+RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
+TAKE_BACKUP_PATH = "/dkv.v1.Backups/Take"
+RESTORE_BACKUP_PATH = "/dkv.v1.Backups/Restore"
 
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
 """Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
@@ -37,6 +41,10 @@ METHODS: tuple[tuple[str, int], ...] = (
     (GET_STATUS_PATH, UNARY),
     (GET_NODE_STATUS_PATH, UNARY),
     (STREAM_CHANGES_PATH, REPLY_STREAM),
+    (BACKUP_PATH, UNARY),
+    (RESTORE_PATH, UNARY),
+    (TAKE_BACKUP_PATH, REPLY_STREAM),
+    (RESTORE_BACKUP_PATH, REPLY_STREAM),
 )
 """(path, mode), by method number."""
 
@@ -57,6 +65,10 @@ METHODS: tuple[tuple[str, int], ...] = (
     GET_STATUS,
     GET_NODE_STATUS,
     STREAM_CHANGES,
+    BACKUP,
+    RESTORE,
+    TAKE_BACKUP,
+    RESTORE_BACKUP,
 ) = range(len(METHODS))
 
 SERVICES: tuple[str, ...] = tuple(sorted({path.split("/")[1] for path, _ in METHODS}))

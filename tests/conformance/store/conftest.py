@@ -38,6 +38,13 @@ class _Bell:
                 assert self.rung.wait(30)
         return seen
 
+    def wait_flushed(self, store: Store) -> None:
+        """Until no flush is under way; fails by the test's own time-out."""
+        while not store.has_flushed():
+            self.rung.clear()
+            if not store.has_flushed():
+                assert self.rung.wait(30)
+
 
 class RocksDbBed:
     def __init__(self, folder: Path) -> None:
@@ -60,6 +67,9 @@ class RocksDbBed:
     def wait_synced(self, mark: int) -> list[int]:
         return self._bell.wait_synced(self.store, mark)
 
+    def wait_flushed(self) -> None:
+        self._bell.wait_flushed(self.store)
+
     def close(self) -> None:
         for store in (self.store, *self._others):
             store.close()
@@ -80,6 +90,9 @@ class MemoryBed:
 
     def wait_synced(self, mark: int) -> list[int]:
         return self._bell.wait_synced(self.store, mark)
+
+    def wait_flushed(self) -> None:
+        self._bell.wait_flushed(self.store)
 
     def close(self) -> None:
         self._memory.close()

@@ -52,6 +52,21 @@ def test_store_closed_then_used_raises(filled: Store) -> None:
         filled.scan(b"a", b"b")
 
 
+def test_flush_requested_ends_and_goes_beside_writes_and_syncs(bed: Any, store: Store) -> None:
+    """Whoever asked sees that it is over; what is written meanwhile is not held up, nor lost."""
+    assert store.has_flushed()
+    for number in range(5):
+        store.write(RowBatch([(b"a", b"%d" % number)]))
+        store.request_flush()
+        store.write(RowBatch([(b"b", b"%d" % number)]))
+        store.request_sync(number + 1)
+    bed.wait_flushed()
+    assert store.has_flushed()
+    assert store.get_many([b"a", b"b"]) == [b"4", b"4"]
+    store.close()
+    assert bed.reopen().get_many([b"a", b"b"]) == [b"4", b"4"]
+
+
 def test_checkpoint_holds_what_was_written_before_it(bed: Any, filled: Store, tmp_path: Path) -> None:
     """Unsynced rows are in it, later ones are not, and both stores live on their own."""
     filled.checkpoint(tmp_path / "copy")

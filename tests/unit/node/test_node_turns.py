@@ -10,6 +10,7 @@ from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
 from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
+from dkv.testing.backups import Shelf
 from dkv.testing.edge import SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES
@@ -49,6 +50,7 @@ class House:
         limits = limits or Limits()
         self.clock, self.disk, self.store = HandClock(), LogDisk(), MemoryStore(auto_sync=True)
         self.log = SimulatedLog(self.disk)
+        self.shelf = Shelf(random.Random(2), self.store)
         self.edge = SimulatedEdge(random.Random(1))
         consensus = NativeConsensus(Raft(seed=1), self.log)
         replica = open_vbucket(VBUCKET, REPLICA, self.store, consensus, self.clock, FixedRandom())
@@ -60,6 +62,8 @@ class House:
             replica=replica,
             services=Services(limits),
             limits=limits,
+            backups=self.shelf,
+            random=FixedRandom(),
             free_bytes_min=free_bytes_min,
             retention=retention or Retention(),
         )
@@ -89,6 +93,10 @@ class House:
         self._replies = getattr(self, "_replies", {})
         self._replies.update({each.call_id: each for each in self.edge.take_replies()})
         return call_id in self._replies
+
+    def stream(self, call_id: int) -> list[bytes]:
+        """The messages of a stream that has ended."""
+        return self._replies[call_id].items
 
     def value_of(self, key: bytes) -> tuple[bool, bytes]:
         call_id = self.get(key)

@@ -38,7 +38,7 @@ ROWS = [None, b"\x00", b"\x00v", b"\x01" + (5).to_bytes(8, "big") + b"v", b"\x01
 def test_any_bytes_to_any_method_are_answered_or_refused(
     method: int, messages: list[bytes], data: st.DataObject
 ) -> None:
-    """Every call ends up exactly once in replies, streams, scans, or with a status."""
+    """Every call ends up exactly once in replies, streams, scans, jobs, or with a status."""
     turn = Turn(10)
     call_ids = list(range(1, len(messages) + 1))
     SERVICES.accept(method, call_ids, messages, turn)
@@ -49,7 +49,7 @@ def test_any_bytes_to_any_method_are_answered_or_refused(
         reply(turn, [call_id], [Outcome(True, 1)], 10)
     SERVICES.forget(call_ids)
     ended = turn.reply_ids + [each[0] for each in turn.finished]
-    ended += [each.call_id for each in (*turn.scans, *turn.histories)]
+    ended += [each.call_id for each in (*turn.scans, *turn.histories, *turn.jobs)]
     streamed = {call_id for call_id, _ in turn.items} - set(ended)
     assert sorted(ended + list(streamed)) == call_ids
     assert len(turn.replies) == len(turn.reply_ids)

@@ -128,3 +128,30 @@ def test_free_bytes_and_pressure_are_what_the_simulation_sets() -> None:
     store = MemoryStore()
     store.free_bytes_now, store.pressure_now = 5, Pressure(True, 7)
     assert (store.free_bytes(), store.pressure()) == (5, (True, 7))
+
+
+def test_flush_makes_durable_what_was_written_before_it() -> None:
+    """With the step that completes it, and not what came afterwards."""
+    store = MemoryStore()
+    store.write(RowBatch([(b"a", b"1")]))
+    store.request_flush()
+    store.write(RowBatch([(b"b", b"1")]))
+    assert not store.has_flushed()
+    assert store.has_sync_under_way
+    store.complete_sync()
+    assert store.has_flushed()
+    store.power_loss(0)
+    assert store.get_many([b"a", b"b"]) == [b"1", None]
+
+
+def test_flush_that_fails_is_told_to_whoever_asks() -> None:
+    """And made nothing durable."""
+    store = MemoryStore()
+    store.write(RowBatch([(b"a", b"1")]))
+    store.request_flush()
+    store.fail_next_sync = StorageFailed("simulated")
+    store.complete_sync()
+    with pytest.raises(StorageFailed):
+        store.has_flushed()
+    store.power_loss(0)
+    assert store.get_many([b"a"]) == [None]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Session, Sweep, Tick
+from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Restore, Session, Sweep, Tick
 from dkv.model.errors import Corrupt, InvariantBroken
-from dkv.vbucket.entry import decode_entry, encode_entry
+from dkv.vbucket.entry import decode_entry, encode_entry, is_restore
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SESSION = Session(b"client-1", 7, 5)
@@ -26,6 +26,7 @@ ALL: list[Command] = [
     Sweep(((5, b"k"), (6, b""))),
     Tick(),
 ]
+RESTORE = Restore(b"i" * 16, b"c" * 32, b"h" * 16, 41, 123_000)
 
 
 def test_entry_with_every_command_comes_back_equal() -> None:
@@ -38,6 +39,36 @@ def test_entry_with_every_command_has_the_golden_bytes() -> None:
     golden = bytes.fromhex((GOLDEN / "entry-v1.hex").read_text())
     assert encode_entry(123_456, ALL) == golden
     assert decode_entry(golden) == (123_456, ALL)
+
+
+def test_entry_of_a_restore_has_the_golden_bytes() -> None:
+    """A restore is an entry of its own, and keeps its bytes, too."""
+    golden = bytes.fromhex((GOLDEN / "entry-v1-restore.hex").read_text())
+    assert encode_entry(123_456, [RESTORE]) == golden
+    assert decode_entry(golden) == (123_456, [RESTORE])
+
+
+def test_entry_knows_a_restore_by_one_byte() -> None:
+    """Only an entry that is a restore looks like one; the empty first entry of a leader does not."""
+    assert is_restore(encode_entry(1, [RESTORE]))
+    assert not is_restore(encode_entry(1, ALL))
+    assert not is_restore(b"")
+
+
+def test_entry_with_a_restore_among_others_is_refused_both_ways() -> None:
+    """A restore changes where every other command of its entry would apply: it stands alone."""
+    with pytest.raises(InvariantBroken, match="a restore among 2 commands"):
+        encode_entry(1, [RESTORE, Tick()])
+    alone, other = encode_entry(1, [RESTORE]), encode_entry(1, [Tick()])
+    both = other[:13] + b"\2" + other[14:] + alone[14:]
+    with pytest.raises(Corrupt, match="a restore among 2 commands"):
+        decode_entry(both)
+
+
+def test_entry_of_a_restore_with_fields_of_the_wrong_size_has_no_encoding() -> None:
+    """Struct would pad or cut them in silence."""
+    with pytest.raises(InvariantBroken, match="fields of"):
+        encode_entry(1, [RESTORE._replace(checksum=b"short")])
 
 
 def test_entry_cut_anywhere_raises_corrupt() -> None:
@@ -59,7 +90,7 @@ def test_entry_with_trailing_bytes_raises_corrupt() -> None:
     [
         ("02 00 0000000000000001 00000000", "version 2 at offset 0"),
         ("01 01 0000000000000001 00000000", "flags 0x1 at offset 1"),
-        ("01 00 0000000000000001 00000001 09", "command 0x9 at offset 14"),
+        ("01 00 0000000000000001 00000001 0a", "command 0xa at offset 14"),
         ("01 00 0000000000000001 00000001 00", "command 0x0 at offset 14"),
         ("01 00 0000000000000001 00000001 88 01 61 0000000000000001 0000000000000000", "command 0x88 at offset 14"),
         ("01 00 0000000000000001 00000001 83 00 0000000000000001 0000000000000000 0000", "session of 0 bytes"),

@@ -28,7 +28,8 @@ class Vault:
         row = self.rows[Replica.metadata_key(3)]
         ranges = Replica.ranges(row)
         sessions, expiries = self.between(*ranges.sessions), self.between(*ranges.expiries)
-        return Replica.open(3, row, sessions, expiries[:1], self.between(*ranges.outcomes)[-1:])
+        outcomes, staging_row = self.between(*ranges.outcomes), self.rows.get(Replica.staging_key(3))
+        return Replica.open(3, row, sessions, expiries[:1], outcomes[-1:], staging_row=staging_row)
 
     def between(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
         return sorted((key, row) for key, row in self.rows.items() if start <= key < end)

@@ -1,0 +1,96 @@
+"""The manifest: what makes a folder a backup. Layout in docs/formats/backup.md.
+
+It names every file with its size and SHA-256 and says which state they are. It is JSON, so that an operator can read
+it, with a SHA-256 over the rest of its fields. It is written last, aside, synced and renamed: the folder holds the old
+backup until that rename and the new one from it on, never a half one.
+
+What a newcomer breaks first: names come from outside. One that is not a plain file name would be written elsewhere.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
+
+from dkv.model.backups import BackupFacts
+from dkv.model.errors import BackupDamaged, BackupFailed
+
+FORMAT_VERSION = 1
+"""Persisted: do not renumber. Fields may be added within a version; readers ignore what they do not know."""
+MANIFEST_FILE = "DKV-BACKUP"
+MANIFEST_FILE_ASIDE = "DKV-BACKUP.new"
+FILES_FOLDER = "files"
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_INTEGERS = ("vbucket", "space", "applied_index", "applied_term", "change_number", "log_time")
+
+
+class BackupFile(NamedTuple):
+    """One file of the engine."""
+
+    name: str
+    """As the engine calls it."""
+    size: int
+    sha256: str
+    """Hexadecimal; also the name under which the backup keeps it."""
+
+
+class Manifest(NamedTuple):
+    engine: str
+    taken: str
+    """UTC, ISO 8601. For people."""
+    facts: BackupFacts
+    files: tuple[BackupFile, ...]
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    facts = manifest.facts._asdict() | {"history_id": manifest.facts.history_id.hex()}
+    fields: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "engine": manifest.engine,
+        "taken": manifest.taken,
+        "vbuckets": [facts],
+        "files": [each._asdict() for each in manifest.files],
+    }
+    fields["sha256"] = _checksum(fields)
+    return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+def decode_manifest(text: bytes, where: object) -> Manifest:
+    """Raises BackupDamaged naming `where`, or BackupFailed when a newer release wrote it."""
+    try:
+        fields = json.loads(text)
+        version = int(fields["format"])
+        if version > FORMAT_VERSION:
+            raise BackupFailed(f"{where} is of format {version}, this release knows {FORMAT_VERSION}: use a later one")
+        if fields.pop("sha256") != _checksum(fields):
+            raise ValueError("checksum")
+        files = tuple(_file(each) for each in fields["files"])
+        (facts,) = map(_facts, fields["vbuckets"])
+        return Manifest(str(fields["engine"]), str(fields["taken"]), facts, files)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise BackupDamaged(f"{where} is damaged: it is not the manifest that was written") from problem
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _file(fields: dict[str, Any]) -> BackupFile:
+    file = BackupFile(fields["name"], fields["size"], fields["sha256"])
+    if not (_PLAIN_NAME.fullmatch(file.name) and _SHA256.fullmatch(file.sha256) and _is_count(file.size)):
+        raise ValueError(f"file {file}")
+    return file
+
+
+def _facts(fields: dict[str, Any]) -> BackupFacts:
+    numbers = {name: fields[name] for name in _INTEGERS}
+    history_id = bytes.fromhex(fields["history_id"])
+    if not all(map(_is_count, numbers.values())) or len(history_id) != 16:
+        raise ValueError(f"vBucket {fields}")
+    return BackupFacts(**numbers, history_id=history_id)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
