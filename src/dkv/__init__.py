@@ -1,3 +1,77 @@
-"""DKV: a distributed, durable key-value store."""
+"""DKV: a distributed, durable key-value store.
+
+    import dkv
+
+    with dkv.connect("dkv://127.0.0.1:8080?timeout=2s") as client:
+        client["hello"] = "world"
+        client.get("hello")  # b"world"
+
+`dkv.aio` is the same for asyncio. Importing this loads no server code, and little else before the first connection.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from dkv.model.errors import (
+    BadReply,
+    Cancelled,
+    ConnectionLost,
+    DeadlineExceeded,
+    HistoryPurged,
+    InvalidRequest,
+    LimitExceeded,
+    OutcomeUnknown,
+    Overloaded,
+    StaleRead,
+    Unavailable,
+    WriteTimedOut,
+)
+from dkv.model.errors import DkvError as Error
+
+if TYPE_CHECKING:
+    from dkv.client.sync import Client
+    from dkv.client.values import Item, Stats
 
 __version__ = "0.1.0"
+__all__ = [
+    "BadReply",
+    "Cancelled",
+    "Client",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "Error",
+    "HistoryPurged",
+    "InvalidRequest",
+    "Item",
+    "LimitExceeded",
+    "OutcomeUnknown",
+    "Overloaded",
+    "StaleRead",
+    "Stats",
+    "Unavailable",
+    "WriteTimedOut",
+    "connect",
+]
+
+
+def connect(url: str) -> "Client":
+    """A client of the server at `url`, such as `dkv://127.0.0.1:8080?timeout=2s`. Use it in a `with`, or close it.
+
+    Does not wait: the connection is made with the first call, and again whenever it is lost. Options: `timeout` of an
+    operation, retries included (10s); `consistency`, `linearizable` or `sequential`; `authority`, for proxies. Raises
+    InvalidRequest for a URL that is none. A socket's path is written as `dkv:///run/dkv.sock`.
+    """
+    from dkv.client.connecting import connect
+
+    return connect(url)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from dkv.client.sync import Client
+
+        return Client
+    if name in ("Item", "Stats"):
+        from dkv.client import values
+
+        return getattr(values, name)
+    raise AttributeError(f"module 'dkv' has no attribute {name!r}")

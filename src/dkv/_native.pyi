@@ -112,7 +112,11 @@ class EdgeServer:
 
 @final
 class EdgeClient:
-    """A gRPC client connection, reconnecting with back-off. Blocking; thread-safe."""
+    """A gRPC client connection, reconnecting with back-off. Blocking; thread-safe. A forked child connects afresh.
+
+    `fate`, here and below: 0, the status is the server's; 1, the status is ours and the request never left this
+    process; 2, the status is ours and the server may have the request.
+    """
 
     def __new__(cls, address: str, *, authority: str | None = ..., reply_bytes_max: int = ...) -> EdgeClient: ...
     def connect(self, timeout_ms: int) -> None:
@@ -120,8 +124,8 @@ class EdgeClient:
 
     def call(
         self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...
-    ) -> tuple[int, str, bytes, bytes]:
-        """Returns (gRPC code, status message, status details, reply message). Never raises for a remote failure.
+    ) -> tuple[int, str, bytes, bytes, int]:
+        """Returns (gRPC code, status message, status details, reply message, fate). Never raises for a remote failure.
         A negative `timeout_ms` is no deadline, here and in `stream`."""
 
     def stream(
@@ -130,9 +134,42 @@ class EdgeClient:
     def close(self) -> None: ...
 
 @final
+class EdgeLoopClient:
+    """The same for an event loop: no method blocks. What has ended waits to be taken; the first of it writes one byte
+    into the bell, and nothing more is written until it was taken."""
+
+    def __new__(
+        cls, address: str, bell: int, *, authority: str | None = ..., reply_bytes_max: int = ...
+    ) -> EdgeLoopClient:
+        """`bell` is the descriptor of one end of a socket pair, whose other end the loop watches."""
+
+    def send(self, calls: Sequence[tuple[int, str, bytes, int]]) -> None:
+        """Start calls (id, path, message, timeout in ms, negative for none), in order. Each id is used once."""
+
+    def cancel(self, ids: Sequence[int]) -> None:
+        """End calls, also on the wire. Those that have ended already are told all the same."""
+
+    def stream(self, id: int, path: str, message: bytes, timeout_ms: int) -> EdgeStream:
+        """Start a call whose reply is a stream; `take` names it whenever it has something after it had nothing."""
+
+    def take(
+        self,
+    ) -> tuple[list[int], list[bytes], list[tuple[int, int, str, bytes, int]], list[int]]:
+        """What has ended since the last time: ids and replies, side by side, of the calls that went well; (id, code,
+        message, details, fate) of the others; ids of streams to take from."""
+
+    def close(self) -> None: ...
+
+@final
 class EdgeStream:
-    def next(self, messages_max: int) -> tuple[list[bytes], tuple[int, str, bytes] | None]:
-        """Wait for messages. Returns (messages, None) or (last messages, (code, message, details)) at the end."""
+    """The reply stream of a call. One reader."""
+
+    def next(self, messages_max: int, timeout_ms: int = ...) -> tuple[list[bytes], tuple[int, str, bytes, int] | None]:
+        """Wait for messages, at most `timeout_ms` (negative: for ever). Returns (messages, None), with none when the
+        time was over first, or (last messages, (code, message, details, fate)) at the end. Of an EdgeClient's."""
+
+    def take(self, messages_max: int) -> tuple[list[bytes], tuple[int, str, bytes, int] | None]:
+        """What is there now, as from `next`; does not wait."""
 
     def cancel(self) -> None: ...
 

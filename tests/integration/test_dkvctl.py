@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("dkv._native", reason="the native module is not built")
 
-from dkv.client import Channel, Client, RpcError
+from dkv import connect
 from dkv.edge import Bell, EdgeServer
+from dkv.model.errors import Code, DkvError
 from dkv.wire import messages as pb
 from dkv.wire import methods
 
@@ -125,9 +126,9 @@ def test_reader_of_keys_that_leaves_ends_quietly(edge: MemoryEdge) -> None:
 def test_iterate_stopped_early_leaves_the_channel_usable(edge: MemoryEdge) -> None:
     """A limit cancels the stream on this side; the connection goes on."""
     edge.pairs.update({b"%06d" % number: b"v" for number in range(PAIR_COUNT)})
-    with Channel(edge.address) as channel:
-        client = Client(channel)
-        assert [key for key, _ in client.iterate(limit=2)] == [b"000000", b"000001"]
+    with connect(f"dkv://{edge.address}") as client:
+        assert [key for key, _ in client.scan(limit=2)] == [b"000000", b"000001"]
         assert client.get(b"000000") == b"v"
-        with pytest.raises(RpcError, match="code = NotFound"):
+        with pytest.raises(DkvError, match="no such key") as caught:
             client.get(b"missing")
+        assert caught.value.code == Code.NOT_FOUND

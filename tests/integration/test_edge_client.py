@@ -16,6 +16,7 @@ import pytest
 
 from dkv.edge import Bell, EdgeClient, EdgeServer
 
+ANSWERED, NOT_SENT, LOST = range(3)
 METHODS = [("/t.T/Echo", False), ("/t.T/Hold", False)]
 
 
@@ -110,7 +111,7 @@ def foreign() -> Iterator[Foreign]:
     foreign.server.stop(None).wait()
 
 
-def drain(stream: object) -> tuple[list[bytes], tuple[int, str, bytes]]:
+def drain(stream: object) -> tuple[list[bytes], tuple[int, str, bytes, int]]:
     messages: list[bytes] = []
     while True:
         more, end = stream.next(1000)  # type: ignore[attr-defined]
@@ -124,14 +125,14 @@ def test_call_to_native_server_returns_the_reply(native: Native) -> None:
     client = EdgeClient(native.address)
     client.connect(5000)
     for size in (0, 5, 100_000, 4 << 20):
-        assert client.call("/t.T/Echo", bytes(size), 20_000) == (0, "", b"", bytes(size))
+        assert client.call("/t.T/Echo", bytes(size), 20_000) == (0, "", b"", bytes(size), ANSWERED)
     client.close()
 
 
 def test_call_to_foreign_server_returns_the_reply(foreign: Foreign) -> None:
     """grpcio understands the client, metadata and user agent included."""
     client = EdgeClient(foreign.address, authority="dkv.example")
-    assert client.call("/t.T/Echo", b"hello", 20_000, [("x-tenant", "blue")]) == (0, "", b"", b"hello")
+    assert client.call("/t.T/Echo", b"hello", 20_000, [("x-tenant", "blue")]) == (0, "", b"", b"hello", ANSWERED)
     assert foreign.metadata["x-tenant"] == "blue"
     assert str(foreign.metadata["user-agent"]).startswith("dkv/")
 
@@ -139,7 +140,7 @@ def test_call_to_foreign_server_returns_the_reply(foreign: Foreign) -> None:
 def test_call_failing_remotely_returns_code_message_and_details(foreign: Foreign) -> None:
     """A remote failure is a result, never an exception."""
     client = EdgeClient(foreign.address)
-    assert client.call("/t.T/Fail", b"", 20_000) == (5, "naïve 100%", b"\x00\xffabc", b"")
+    assert client.call("/t.T/Fail", b"", 20_000) == (5, "naïve 100%", b"\x00\xffabc", b"", ANSWERED)
     assert client.call("/t.T/Nope", b"", 20_000)[0] == 12
 
 
@@ -147,7 +148,7 @@ def test_call_past_its_deadline_returns_deadline_exceeded(native: Native) -> Non
     """The caller is freed at its deadline, and the server hears of it."""
     client = EdgeClient(native.address)
     started = time.monotonic()
-    assert client.call("/t.T/Hold", b"", 200) == (4, "context deadline exceeded", b"", b"")
+    assert client.call("/t.T/Hold", b"", 200) == (4, "context deadline exceeded", b"", b"", LOST)
     assert 0.15 < time.monotonic() - started < 5
     eventually(lambda: native.server.open_calls() == 0)
 
@@ -158,8 +159,8 @@ def test_call_to_nobody_returns_unavailable() -> None:
     address = server.listen("127.0.0.1:0")
     server.close()
     client = EdgeClient(address)
-    code, message, _, _ = client.call("/t.T/Echo", b"", 5000)
-    assert code == 14
+    code, message, _, _, fate = client.call("/t.T/Echo", b"", 5000)
+    assert (code, fate) == (14, NOT_SENT)
     assert address in message
     assert "refused" in message
     with pytest.raises(ConnectionError, match="refused"):
@@ -175,14 +176,14 @@ def test_call_after_server_restart_reconnects(native: Native) -> None:
     eventually(lambda: client.call("/t.T/Echo", b"", 1000)[0] == 14)
     second = Native(first.address)
     client.connect(20_000)
-    assert client.call("/t.T/Echo", b"2", 5000) == (0, "", b"", b"2")
+    assert client.call("/t.T/Echo", b"2", 5000) == (0, "", b"", b"2", ANSWERED)
     second.stop()
 
 
 def test_call_over_unix_socket_returns_the_reply(tmp_path: Path) -> None:
     """`unix:/path` works at both ends."""
     native = Native(f"unix:{tmp_path}/edge.sock")
-    assert EdgeClient(native.address).call("/t.T/Echo", b"local", 5000) == (0, "", b"", b"local")
+    assert EdgeClient(native.address).call("/t.T/Echo", b"local", 5000) == (0, "", b"", b"local", ANSWERED)
     native.stop()
 
 
@@ -243,7 +244,7 @@ def test_call_from_many_threads_shares_one_connection(native: Native) -> None:
 def test_stream_from_foreign_server_arrives_in_order(foreign: Foreign) -> None:
     """Every message comes, in order, then the status."""
     messages, end = drain(EdgeClient(foreign.address).stream("/t.T/Count", b"3000", 60_000))
-    assert (messages, end) == ([b"%d" % n for n in range(3000)], (0, "", b""))
+    assert (messages, end) == ([b"%d" % n for n in range(3000)], (0, "", b"", ANSWERED))
 
 
 def test_stream_not_read_holds_the_server_back_until_cancelled(foreign: Foreign) -> None:
@@ -267,7 +268,7 @@ def test_stream_not_read_holds_the_server_back_until_cancelled(foreign: Foreign)
 def test_stream_past_its_deadline_ends_with_deadline_exceeded(native: Native) -> None:
     """A stream that says nothing ends at its deadline."""
     stream = EdgeClient(native.address).stream("/t.T/Hold", b"", 100)
-    assert stream.next(10) == ([], (4, "context deadline exceeded", b""))
+    assert stream.next(10) == ([], (4, "context deadline exceeded", b"", LOST))
 
 
 def test_call_in_forked_child_uses_its_own_connection(native: Native) -> None:

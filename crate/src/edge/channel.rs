@@ -2,11 +2,12 @@
 //!
 //! Invariant: between two attempts that failed lies a pause that doubles up to `BACKOFF_MAX`; calls made during the
 //! pause fail at once with UNAVAILABLE and the reason of the last failure. A request is sent again only if it provably
-//! never left this process.
+//! never left this process. A connection on which nothing came during a whole call that ran out of time is not used
+//! again: its other end may have vanished without a word.
 
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,20 +17,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::address::Address;
-use super::executor::LocalExecutor;
+use super::corked::Corked;
 use super::framing::{encode, format_timeout, Decoder, FrameError};
 use super::status::{Status, CANCELLED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNAVAILABLE, UNKNOWN};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// A call that lasted less and got no answer says nothing about its connection.
+const SILENCE_MIN: Duration = Duration::from_millis(500);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -57,18 +61,53 @@ struct Failure {
     pause: Duration,
 }
 
+/// What a caller may conclude from a status about the request.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fate {
+    /// The status is the server's.
+    Answered = 0,
+    /// The status is ours, and the request never left this process.
+    NotSent = 1,
+    /// The status is ours; the server may have the request.
+    Lost = 2,
+}
+
+#[derive(Clone)]
+pub struct Outcome {
+    pub status: Status,
+    pub fate: Fate,
+}
+
+impl Outcome {
+    fn ours(status: Status, is_sent: bool) -> Outcome {
+        Outcome { status, fate: if is_sent { Fate::Lost } else { Fate::NotSent } }
+    }
+
+    /// Of a call on a client that is closed.
+    pub fn closed() -> Outcome {
+        Outcome::ours(Status::new(CANCELLED, "the client is closed"), false)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    sender: Option<SendRequest<Full<Bytes>>>,
+    failure: Option<Failure>,
+    /// When the server last said anything.
+    heard_at: Option<Instant>,
+}
+
 pub struct Channel {
     target: Arc<Target>,
-    sender: RefCell<Option<SendRequest<Full<Bytes>>>>,
-    failure: RefCell<Option<Failure>>,
+    state: Mutex<State>,
     connecting: tokio::sync::Mutex<()>,
-    is_closed: Cell<bool>,
+    is_closed: AtomicBool,
     closing: Notify,
 }
 
 /// Where the messages of a call go. The future that `message` returns is pending while there is no room.
-pub trait Sink {
-    async fn message(&mut self, message: Bytes);
+pub trait Sink: Send {
+    fn message(&mut self, message: Bytes) -> impl Future<Output = ()> + Send;
 }
 
 fn unavailable(text: impl std::fmt::Display) -> Status {
@@ -88,17 +127,17 @@ fn explain(error: &dyn std::error::Error) -> String {
 
 async fn handshake<IO>(io: IO) -> hyper::Result<SendRequest<Full<Bytes>>>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = Builder::new(LocalExecutor)
+    let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(Corked::new(io)))
         .await?;
-    tokio::task::spawn_local(async move {
+    tokio::spawn(async move {
         let _ = connection.await; // whoever waits on it is told by hyper
     });
     Ok(sender)
@@ -108,17 +147,16 @@ impl Channel {
     pub fn new(target: Arc<Target>) -> Channel {
         Channel {
             target,
-            sender: RefCell::default(),
-            failure: RefCell::default(),
+            state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
-            is_closed: Cell::new(false),
+            is_closed: AtomicBool::new(false),
             closing: Notify::new(),
         }
     }
 
     pub fn close(&self) {
-        self.is_closed.set(true);
-        self.sender.take();
+        self.is_closed.store(true, Relaxed);
+        self.state.lock().sender.take();
         self.closing.notify_waiters();
     }
 
@@ -143,7 +181,7 @@ impl Channel {
     }
 
     fn live(&self) -> Option<SendRequest<Full<Bytes>>> {
-        self.sender.borrow().clone().filter(|sender| !sender.is_closed())
+        self.state.lock().sender.clone().filter(|sender| !sender.is_closed())
     }
 
     /// A live connection; at most one attempt to make one.
@@ -155,22 +193,23 @@ impl Channel {
         if let Some(sender) = self.live() {
             return Ok(sender);
         }
-        let failure = self.failure.borrow().clone();
+        let failure = self.state.lock().failure.clone();
         if let Some(failure) = failure.as_ref().filter(|failure| Instant::now() < failure.retry_at) {
             return Err(unavailable(&failure.text));
         }
         match self.dial().await {
             Ok(sender) => {
-                self.failure.take();
-                if !self.is_closed.get() {
-                    *self.sender.borrow_mut() = Some(sender.clone());
+                let mut state = self.state.lock();
+                state.failure = None;
+                if !self.is_closed.load(Relaxed) {
+                    state.sender = Some(sender.clone());
                 }
                 Ok(sender)
             }
             Err(reason) => {
                 let pause = failure.map_or(BACKOFF_MIN, |failure| (failure.pause * 2).min(BACKOFF_MAX));
                 let text = format!("cannot connect to {}: {reason}", self.target.name);
-                *self.failure.borrow_mut() =
+                self.state.lock().failure =
                     Some(Failure { text: text.clone(), retry_at: Instant::now() + pause, pause });
                 Err(unavailable(text))
             }
@@ -186,8 +225,8 @@ impl Channel {
                 Ok(Err(status)) => status.message,
                 Err(_) => format!("cannot connect to {} in {} ms", self.target.name, timeout.as_millis()),
             };
-            let retry_at = self.failure.borrow().as_ref().map_or_else(Instant::now, |failure| failure.retry_at);
-            if self.is_closed.get() || Instant::now() >= deadline || retry_at >= deadline {
+            let retry_at = self.state.lock().failure.as_ref().map_or_else(Instant::now, |failure| failure.retry_at);
+            if self.is_closed.load(Relaxed) || Instant::now() >= deadline || retry_at >= deadline {
                 return Err(reason);
             }
             tokio::time::sleep_until(retry_at).await;
@@ -213,29 +252,33 @@ impl Channel {
         Ok(request)
     }
 
-    async fn send(&self, call: &Call) -> Result<Response<Incoming>, Status> {
+    async fn send(&self, call: &Call, is_sent: &AtomicBool) -> Result<Response<Incoming>, Status> {
         let mut sender = self.sender().await?;
-        let error = match sender.try_send_request(self.request(call)?).await {
+        let request = self.request(call)?;
+        is_sent.store(true, Relaxed);
+        let mut error = match sender.try_send_request(request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        let mut error = error;
-        if let Some(request) = error.take_message() {
-            let mut sender = self.sender().await?;
-            return sender.send_request(request).await.map_err(|error| self.lost(&error));
-        }
-        Err(self.lost(&error.into_error()))
+        let Some(request) = error.take_message() else {
+            return Err(self.lost(&error.into_error()));
+        };
+        is_sent.store(false, Relaxed);
+        let mut sender = self.sender().await?;
+        is_sent.store(true, Relaxed);
+        sender.send_request(request).await.map_err(|error| self.lost(&error))
     }
 
     fn lost(&self, error: &hyper::Error) -> Status {
         unavailable(format!("connection to {} was lost: {}", self.target.name, explain(error)))
     }
 
-    /// The whole call: messages go to `sink`, the outcome is returned.
-    async fn exchange(&self, call: &Call, sink: &mut impl Sink) -> Result<Status, Status> {
-        let response = self.send(call).await?;
+    /// The whole call: messages go to `sink`; what the server said in the end is returned, or what we say instead.
+    async fn exchange(&self, call: &Call, sink: &mut impl Sink, is_sent: &AtomicBool) -> Result<Status, Status> {
+        let response = self.send(call, is_sent).await?;
+        self.state.lock().heard_at = Some(Instant::now());
         if response.status() != StatusCode::OK {
-            return Err(Status::read_from(response.headers()).unwrap_or_else(|| Status::from_http(response.status())));
+            return Status::read_from(response.headers()).ok_or_else(|| Status::from_http(response.status()));
         }
         let mut status = Status::read_from(response.headers());
         let mut body = response.into_body();
@@ -244,6 +287,7 @@ impl Channel {
             let frame = frame.map_err(|error| self.lost(&error))?;
             match frame.into_data() {
                 Ok(data) => {
+                    self.state.lock().heard_at = Some(Instant::now());
                     decoder.push(data);
                     while let Some((compressed, message)) = decoder.next().map_err(|error| self.bad_frame(error))? {
                         if compressed {
@@ -275,21 +319,37 @@ impl Channel {
     }
 
     /// Runs a call until it ends, its time is over, `cancelled` is ready or the client is closed.
-    pub async fn run(&self, call: &Call, sink: &mut impl Sink, cancelled: impl Future) -> Status {
-        if self.is_closed.get() {
-            return Status::new(CANCELLED, "the client is closed");
+    pub async fn run(&self, call: &Call, sink: &mut impl Sink, cancelled: impl Future + Send) -> Outcome {
+        if self.is_closed.load(Relaxed) {
+            return Outcome::closed();
         }
-        let mut timer: Pin<Box<dyn Future<Output = ()>>> = match call.timeout {
+        let (started, is_sent) = (Instant::now(), AtomicBool::new(false));
+        let mut timer: Pin<Box<dyn Future<Output = ()> + Send>> = match call.timeout {
             Some(timeout) => Box::pin(tokio::time::sleep(timeout)),
             None => Box::pin(std::future::pending()),
         };
         let closing = self.closing.notified();
-        tokio::select! {
+        let ours = tokio::select! {
             biased;
             _ = cancelled => Status::new(CANCELLED, "cancelled by the caller"),
             () = closing => Status::new(CANCELLED, "the client is closed"),
-            () = timer.as_mut() => Status::deadline_exceeded(),
-            done = self.exchange(call, sink) => done.unwrap_or_else(|status| status),
+            () = timer.as_mut() => {
+                self.distrust(started);
+                Status::deadline_exceeded()
+            }
+            done = self.exchange(call, sink, &is_sent) => match done {
+                Ok(status) => return Outcome { status, fate: Fate::Answered },
+                Err(status) => status,
+            }
+        };
+        Outcome::ours(ours, is_sent.load(Relaxed))
+    }
+
+    /// A call that began at `since` ran out of time. Calls that are under way stay where they are.
+    fn distrust(&self, since: Instant) {
+        let mut state = self.state.lock();
+        if since.elapsed() >= SILENCE_MIN && state.heard_at.is_none_or(|heard_at| heard_at < since) {
+            state.sender = None;
         }
     }
 }

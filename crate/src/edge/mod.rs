@@ -9,16 +9,20 @@ mod call;
 mod channel;
 mod client;
 mod conversation;
+mod corked;
 mod ended;
 mod executor;
 mod framing;
 mod http1;
 mod inbox;
+mod mailbox;
 mod network;
 mod outbox;
+mod reactor;
 mod server;
 mod stats;
 mod status;
+mod stream;
 mod unread;
 
 use pyo3::prelude::*;
@@ -26,6 +30,7 @@ use pyo3::prelude::*;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<server::EdgeServer>()?;
     module.add_class::<client::EdgeClient>()?;
-    module.add_class::<client::EdgeStream>()?;
+    module.add_class::<mailbox::EdgeLoopClient>()?;
+    module.add_class::<stream::EdgeStream>()?;
     Ok(())
 }

@@ -6,7 +6,6 @@ Results and error lines go to stdout, as the original's; the banner and usage go
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 from dkv import __version__
 from dkv.cli.ctl.argv import Plan, plan
@@ -14,11 +13,12 @@ from dkv.cli.ctl.execute import execute
 from dkv.cli.ctl.invocation import Options, Session, UsageError, write_result
 from dkv.cli.ctl.usage import help_text
 from dkv.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ended_well
-from dkv.client import Channel
-from dkv.client.operations import Calls
+from dkv.client.sync import Client
+from dkv.model.errors import DkvError
 
-Connect = Callable[[Options], AbstractContextManager[Calls]]
+Connect = Callable[[Options], Client]
 
+CONNECT_TIMEOUT_S = 5.0
 _HINT = "(dkvctl --help shows how)"
 
 
@@ -46,27 +46,30 @@ def _main(argv: Sequence[str], connect: Connect) -> int:
 def _execute(asked: Plan, connect: Connect) -> int:
     try:
         connection = connect(asked.options)
-    except (OSError, ValueError) as error:
+    except (DkvError, OSError) as error:
         fields = {"error": {"code": "Unavailable", "message": str(error)}}
         write_result(sys.stdout.buffer, asked.options, fields, f"Unable to create DKV client. Error: {error}")
         return EXIT_FAILED
-    with connection as channel:
-        session = Session(channel, sys.stdout.buffer, time.time, asked.options)
+    with connection as client:
+        session = Session(client, sys.stdout.buffer, time.time, asked.options)
         codes = [execute(session, command, arguments) for command, arguments in asked.steps]
     return max(codes)
 
 
-def _connect(options: Options) -> Channel:
+def _connect(options: Options) -> Client:
+    from dkv.client.connecting import open_client  # The native module is loaded by whoever connects.
+    from dkv.client.url import Options as ClientOptions
+
     authority = f" (:authority = {options.authority})" if options.authority else ""
     print(f"Connecting to DKV service at {options.address}{authority}...", end="", file=sys.stderr, flush=True)
     try:
-        channel = Channel(options.address, options.authority or None)
-        channel.connect()
-    except (OSError, ValueError):
+        client = open_client(ClientOptions(options.address, authority=options.authority or None))
+        client.wait_until_connected(CONNECT_TIMEOUT_S)
+    except (DkvError, OSError):
         print(file=sys.stderr)
         raise
     print("DONE", file=sys.stderr, flush=True)
-    return channel
+    return client
 
 
 if __name__ == "__main__":

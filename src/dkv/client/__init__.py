@@ -1,10 +1,9 @@
-"""The Python client: a blocking channel, and the operations of the original's API over it.
+"""The Python client. What its operations are is said once, in `operations`; `sync` and `aio` carry them out.
 
-Imports the native module with the first connection only, so that a command's help needs nothing.
+    sync | aio        threads and an event loop: send, wait, hand over
+    operations scan   generators: calls out, replies in, a result at the end
+    writes retries    what is decided about a call: its number in a session, whether and when it is sent again
+    answers url       what came back as a typed error; where to go
+
+Imports no server code, and nothing heavy before the first connection.
 """
-
-from dkv.client.channel import Channel
-from dkv.client.errors import IterateRefused, RpcError
-from dkv.client.operations import Client, Pair
-
-__all__ = ["Channel", "Client", "IterateRefused", "Pair", "RpcError"]

@@ -1,84 +1,126 @@
-"""The original's operations as methods: bytes in, bytes out, one call each. Every read is linearizable.
+"""Every operation, once for both clients: a generator that yields calls, is sent their replies, and returns the result.
 
-Every method raises RpcError when the call failed; a missing key and a failed compare are results.
+    operation = get(b"key", terms)
+    call = next(operation)              # what to ask
+    operation.send(reply)               # raises StopIteration, which carries the result, or yields another call
+
+The one who drives it retries and keeps the time; nothing here waits, and nothing here knows sessions.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from typing import NamedTuple, Protocol
+from collections.abc import Generator, Iterable, Mapping
+from typing import TypeVar
 
-from dkv.client.errors import IterateRefused
-from dkv.wire import messages as pb
-from dkv.wire import methods
+from dkv.client.exchange import Call
+from dkv.client.values import Data, Item, Pairs, Stats, as_bytes, counter, counter_bytes, ttl_ms
+from dkv.model.errors import InvalidRequest
+from dkv.wire import messages as wire
+from dkv.wire import methods, replies, requests
 
-
-class Calls(Protocol):
-    """What operations need of a channel; tests bring their own."""
-
-    def call(self, path: str, request: bytes, /) -> bytes: ...
-    def stream(self, path: str, request: bytes, /) -> Generator[bytes, None, None]: ...
+T = TypeVar("T")
+Operation = Generator[Call, bytes, T]
 
 
-class Pair(NamedTuple):
-    key: bytes
-    value: bytes
-    expires_at: int
-    """Absolute seconds; 0: never."""
+def get(key: Data, terms: bytes) -> Operation[bytes | None]:
+    """The value, or None."""
+    return replies.value_of((yield Call(methods.GET_PATH, requests.get(as_bytes(key), terms))))
 
 
-class Client:
-    """Operations on keys over one channel, which it does not own."""
+def get_item(key: Data, terms: bytes) -> Operation[Item | None]:
+    """The value with its expiry, and the change number as of which it was read."""
+    got = yield from _got(as_bytes(key), terms)
+    return None if got is None else Item(got.value, got.applied_change_number, got.expire_ts or None)
 
-    def __init__(self, channel: Calls) -> None:
-        self._channel = channel
 
-    def put(self, key: bytes, value: bytes, expires_at: int = 0) -> None:
-        request = pb.PutRequest(key=key, value=value, expireTS=expires_at)
-        self._channel.call(methods.PUT_PATH, request.SerializeToString())
+def exists(key: Data, terms: bytes) -> Operation[bool]:
+    return (yield from _got(as_bytes(key), terms)) is not None
 
-    def get(self, key: bytes) -> bytes:
-        """The value; empty for a missing key, too."""
-        request = pb.GetRequest(key=key, readConsistency=pb.ReadConsistency.LINEARIZABLE)
-        return pb.GetResponse.FromString(self._channel.call(methods.GET_PATH, request.SerializeToString())).value
 
-    def delete(self, key: bytes) -> None:
-        self._channel.call(methods.DELETE_PATH, pb.DeleteRequest(key=key).SerializeToString())
+def get_many(keys: Iterable[Data], terms: bytes) -> Operation[dict[bytes, bytes]]:
+    """The pairs that are there, all of one moment."""
+    asked = [as_bytes(key) for key in keys]
+    return replies.multi_get((yield Call(methods.MULTI_GET_PATH, requests.multi_get(asked, terms))))
 
-    def multi_get(self, keys: Sequence[bytes]) -> list[Pair]:
-        """The pairs that exist, in the order of `keys`."""
-        request = pb.MultiGetRequest(keys=keys, readConsistency=pb.ReadConsistency.LINEARIZABLE)
-        reply = pb.MultiGetResponse.FromString(self._channel.call(methods.MULTI_GET_PATH, request.SerializeToString()))
-        return [Pair(pair.key, pair.value, pair.expireTS) for pair in reply.keyValues]
 
-    def multi_put(self, pairs: Iterable[Pair]) -> None:
-        """All or nothing, in order."""
-        puts = [pb.PutRequest(key=pair.key, value=pair.value, expireTS=pair.expires_at) for pair in pairs]
-        self._channel.call(methods.MULTI_PUT_PATH, pb.MultiPutRequest(putRequest=puts).SerializeToString())
+def put(key: Data, value: Data, ttl: float | None, if_absent: bool) -> Operation[bool]:
+    """Whether it was written: always, unless `if_absent`."""
+    key, value, ms = as_bytes(key), as_bytes(value, "value"), ttl_ms(ttl)
+    if if_absent:
+        return (yield from _compare_and_set(requests.compare_and_set(key, b"", value, ttl_ms=ms)))
+    replies.written((yield Call(methods.PUT_PATH, requests.put(key, value, ttl_ms=ms), True)))
+    return True
 
-    def compare_and_set(self, key: bytes, old: bytes, new: bytes, expires_at: int = 0) -> bool:
-        """Whether `new` was written. An empty `old` stands for an absent key, too."""
-        request = pb.CompareAndSetRequest(key=key, oldValue=old, newValue=new, expireTS=expires_at)
-        reply = self._channel.call(methods.COMPARE_AND_SET_PATH, request.SerializeToString())
-        return pb.CompareAndSetResponse.FromString(reply).updated
 
-    def iterate(
-        self, prefix: bytes = b"", start: bytes = b"", *, limit: int = 0, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Live pairs in byte order from `start` on, as of the beginning of the call; `limit` 0 is all of them.
+def put_many(pairs: Pairs, ttl: float | None) -> Operation[None]:
+    """All of them or none."""
+    ms = ttl_ms(ttl)
+    listed: Iterable[tuple[Data, Data]] = pairs.items() if isinstance(pairs, Mapping) else pairs
+    puts = [requests.put(as_bytes(key), as_bytes(value, "value"), ttl_ms=ms) for key, value in listed]
+    replies.written((yield Call(methods.MULTI_PUT_PATH, requests.multi_put(puts), True)))
 
-        Raises IterateRefused for a `start` outside `prefix`. Servers of the original ignore limit and order: the limit
-        is kept here as well, and pairs in the wrong order are refused.
-        """
-        request = pb.IterateRequest(keyPrefix=prefix, startKey=start, limit=limit, reverse=reverse)
-        count, last_key = 0, b""
-        with closing(self._channel.stream(methods.ITERATE_PATH, request.SerializeToString())) as messages:
-            for message in messages:
-                reply = pb.IterateResponse.FromString(message)
-                if reply.status.code != 0:
-                    raise IterateRefused(reply.status.message)
-                if reverse and count and reply.key > last_key:
-                    raise IterateRefused("this server does not know reverse order")
-                yield reply.key, reply.value
-                count, last_key = count + 1, reply.key
-                if count == limit:
-                    return
+
+def compare_and_set(key: Data, expected: Data | None, value: Data, ttl: float | None) -> Operation[bool]:
+    old = b"" if expected is None else as_bytes(expected, "value")
+    request = requests.compare_and_set(as_bytes(key), old, as_bytes(value, "value"), ttl_ms=ttl_ms(ttl))
+    return (yield from _compare_and_set(request))
+
+
+def add(key: Data, by: int, ttl: float | None) -> Operation[int]:
+    """The counter after it: a loop of read and compare-and-set. `ttl` is for a counter that begins."""
+    key, ms = as_bytes(key), ttl_ms(ttl)
+    while True:
+        got = yield from _got(key, requests.LINEARIZABLE_STRICT)
+        old, expire_ts = (got.value, got.expire_ts) if got is not None else (b"", 0)
+        number = counter(old) + by
+        new = counter_bytes(number)
+        expiry = {"expire_ts": expire_ts} if got is not None else {"ttl_ms": ms}
+        if (yield from _compare_and_set(requests.compare_and_set(key, old, new, **expiry))):
+            return number
+
+
+def touch(key: Data, ttl: float | None) -> Operation[bool]:
+    """Whether there was a key whose expiry to set; None: it never expires. The value stays as others write it."""
+    key, ms = as_bytes(key), ttl_ms(ttl)
+    while (got := (yield from _got(key, requests.LINEARIZABLE_STRICT))) is not None:
+        if (yield from _compare_and_set(requests.compare_and_set(key, got.value, got.value, ttl_ms=ms))):
+            return True
+    return False
+
+
+def delete(key: Data) -> Operation[None]:
+    replies.written((yield Call(methods.DELETE_PATH, requests.delete(as_bytes(key)), True)))
+
+
+def delete_range(start: Data, end: Data | None) -> Operation[None]:
+    """Every key in [start, end); None: to the last key."""
+    first, behind = as_bytes(start), b"" if end is None else as_bytes(end)
+    if end is not None and not behind:
+        raise InvalidRequest("an empty end would mean the last key: say None for that")
+    replies.written((yield Call(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), True)))
+
+
+def stats() -> Operation[Stats]:
+    reply = wire.GetNodeStatusResponse.FromString((yield Call(methods.GET_NODE_STATUS_PATH, b"")))
+    vbucket = reply.vBuckets[0] if reply.vBuckets else wire.VBucketStatus()
+    return Stats(
+        version=reply.version,
+        role=reply.role,
+        is_serving=reply.isServing,
+        uptime_s=reply.uptimeMs / 1_000,
+        engine=reply.storage.engine,
+        keys_estimate=reply.storage.rowsEstimate,
+        disk_bytes=reply.storage.filesBytes + reply.log.diskBytes,
+        free_bytes=reply.storage.freeBytes,
+        change_number=vbucket.changeNumber,
+        oldest_change_number=vbucket.oldestChangeNumber,
+        history_id=vbucket.historyId,
+        calls=reply.turns.calls,
+        connections=reply.edge.connections,
+    )
+
+
+def _got(key: bytes, terms: bytes) -> Operation[replies.Got | None]:
+    return replies.get((yield Call(methods.GET_PATH, requests.get(key, terms))))
+
+
+def _compare_and_set(request: bytes) -> Operation[bool]:
+    return replies.written((yield Call(methods.COMPARE_AND_SET_PATH, request, True))).updated

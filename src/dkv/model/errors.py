@@ -16,18 +16,22 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
-    ABORTED = 10
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
     OUT_OF_RANGE = 11
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
     DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
 
 class DkvError(Exception):
-    """The root. `code` and `may_have_happened` are facts of the class."""
+    """The root; clients know it as `dkv.Error`. `code` and `may_have_happened` are facts of the class, unless a client
+    knows more about one of its calls."""
 
     code = Code.UNKNOWN
     may_have_happened = False
@@ -70,7 +74,7 @@ class BackupDamaged(BackupFailed):
     code = Code.DATA_LOSS
 
 
-class Unavailable(DkvError):
+class Unavailable(DkvError, ConnectionError):
     """Wait and retry; certainly not proposed."""
 
     code = Code.UNAVAILABLE
@@ -94,11 +98,43 @@ class Overloaded(DkvError):
         self.retry_after_ms = retry_after_ms
 
 
+class DeadlineExceeded(DkvError, TimeoutError):
+    """A read ran out of time, or a write before it left."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class Cancelled(DkvError):
+    """The caller does not want the answer any more, or has closed the client."""
+
+    code = Code.CANCELLED
+
+
+class BadReply(DkvError):
+    """What came back is not what this protocol says: not a server of ours, or one that is broken."""
+
+    code = Code.INTERNAL
+
+
 class OutcomeUnknown(DkvError):
     """A write that may have happened: retry only with the same session and sequence."""
 
     code = Code.DEADLINE_EXCEEDED
     may_have_happened = True
+
+
+class SessionUnknown(OutcomeUnknown):
+    """The server has forgotten the session. This attempt was not applied; what became of earlier ones is not known."""
+
+
+class WriteTimedOut(OutcomeUnknown, DeadlineExceeded):
+    """A write ran out of time behind its request."""
+
+
+class ConnectionLost(OutcomeUnknown, ConnectionError):
+    """The connection broke behind a write's request, and no retry settled what became of it."""
+
+    code = Code.UNAVAILABLE
 
 
 class StaleRead(DkvError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put
-from dkv.model.errors import InvalidRequest, LimitExceeded, OutcomeUnknown
+from dkv.model.errors import InvalidRequest, LimitExceeded, SessionUnknown
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
 from dkv.services.checks import check_key, check_payload, check_session, check_value, expires_at
@@ -149,5 +149,5 @@ def _refuse_unknown(
     known = [at for at, outcome in enumerate(outcomes) if not outcome.error]
     for call_id, outcome in zip(call_ids, outcomes, strict=True):
         if outcome.error:
-            fail(turn, call_id, OutcomeUnknown(outcome.error))
+            fail(turn, call_id, SessionUnknown(outcome.error))
     return [call_ids[at] for at in known], [outcomes[at] for at in known]

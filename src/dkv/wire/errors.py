@@ -11,6 +11,8 @@ PREFIX = "type.googleapis.com/dkv.v1."
 UINT64_MAX = (1 << 64) - 1
 _BY_CODE: dict[int, type[errors.DkvError]] = {
     errors.Code.INVALID_ARGUMENT: errors.InvalidRequest,
+    errors.Code.CANCELLED: errors.Cancelled,
+    errors.Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
     errors.Code.UNAVAILABLE: errors.Unavailable,
     errors.Code.DATA_LOSS: errors.Corrupt,
     errors.Code.INTERNAL: errors.InvariantBroken,
@@ -28,7 +30,7 @@ def _detail(error: errors.DkvError) -> Message | None:
         case errors.StaleRead():
             return messages.StaleRead(lag=error.lag)
         case errors.OutcomeUnknown():
-            return messages.OutcomeUnknown()
+            return messages.OutcomeUnknown(sessionUnknown=isinstance(error, errors.SessionUnknown))
         case errors.Overloaded():
             return messages.Overloaded(retryAfterMs=error.retry_after_ms)
     return None
@@ -54,11 +56,16 @@ def _history_purged(text: str, data: bytes) -> errors.DkvError:
     return errors.HistoryPurged(detail.requested, detail.oldest, detail.latest)
 
 
+def _outcome_unknown(text: str, data: bytes) -> errors.DkvError:
+    is_forgotten = messages.OutcomeUnknown.FromString(data).sessionUnknown
+    return errors.SessionUnknown(text) if is_forgotten else errors.OutcomeUnknown(text)
+
+
 _READERS: dict[str, Callable[[str, bytes], errors.DkvError]] = {
     "LimitExceeded": _limit_exceeded,
     "HistoryPurged": _history_purged,
     "StaleRead": lambda text, data: errors.StaleRead(text, messages.StaleRead.FromString(data).lag),
-    "OutcomeUnknown": lambda text, data: errors.OutcomeUnknown(text),
+    "OutcomeUnknown": _outcome_unknown,
     "Overloaded": lambda text, data: errors.Overloaded(text, messages.Overloaded.FromString(data).retryAfterMs),
 }
 

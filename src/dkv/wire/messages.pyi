@@ -553,7 +553,12 @@ class StaleRead(Message):
     ) -> None: ...
 
 class OutcomeUnknown(Message):
-    def __init__(self) -> None: ...
+    sessionUnknown: bool
+    def __init__(
+        self,
+        *,
+        sessionUnknown: bool | None = ...,
+    ) -> None: ...
 
 class Overloaded(Message):
     retryAfterMs: int

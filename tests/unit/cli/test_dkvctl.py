@@ -8,10 +8,11 @@ import pytest
 
 from dkv import __version__
 from dkv.cli import dkvctl
-from dkv.client import RpcError
+from dkv.cli.ctl.gotext import go_text
+from dkv.wire.errors import from_status
 
-HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "dkv.server", "dkv.storage", "dkv.settings",
-         "dkv._native")  # fmt: skip
+HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "google.protobuf.descriptor_pool", "dkv.server",
+         "dkv.storage", "dkv.settings", "dkv._native")  # fmt: skip
 
 
 def test_arguments_missing_shows_usage_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +34,7 @@ def test_usage_error_ends_with_2_before_connecting(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("text", ["soon", "9999999999999999999"])
 def test_ttl_not_a_number_is_a_usage_error(server: Any, capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Nothing was sent."""
-    assert dkvctl.main(["--ttl", "a", text], connect=lambda _: server) == 2
+    assert dkvctl.main(["--ttl", "a", text], connect=lambda _: server.client()) == 2
     assert capsys.readouterr().err.startswith(f"invalid number of seconds: {text}\n")
     assert server.requests == []
 
@@ -60,11 +61,11 @@ def test_connection_refused_says_so_and_ends_with_1(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("code", "name"), [(3, "InvalidArgument"), (8, "ResourceExhausted"), (12, "Unimplemented"), (99, "Code(99)")]
+    ("code", "name"), [(3, "InvalidArgument"), (8, "ResourceExhausted"), (12, "Unimplemented"), (1, "Canceled")]
 )
-def test_rpc_error_as_text_has_the_form_of_go(code: int, name: str) -> None:
+def test_error_as_text_has_the_form_of_go(code: int, name: str) -> None:
     """Scripts search this text."""
-    assert str(RpcError(code, "x y")) == f"rpc error: code = {name} desc = x y"
+    assert go_text(from_status(code, "x y")) == f"rpc error: code = {name} desc = x y"
 
 
 def test_import_of_dkvctl_loads_nothing_heavy() -> None:

@@ -13,11 +13,10 @@ from dkv.cli.ctl.invocation import Options, Session
 from dkv.cli.ctl.rates import method_name, rates
 from dkv.cli.ctl.stats_text import stats_lines
 from dkv.cli.ctl.top_frame import frame
-from dkv.client import RpcError
 from dkv.wire import messages as pb
 from dkv.wire import methods
 
-DOWN = RpcError(14, "no server")
+DOWN = (14, "no server")
 
 
 def node_status(factor: int = 1) -> pb.GetNodeStatusResponse:
@@ -63,7 +62,7 @@ class FakeScreen:
 
 
 def watch(server: Any, seen: FakeScreen, limit: int = 0) -> list[list[str]]:
-    session = Session(server, io.BytesIO(), lambda: 0.0, Options("h:1", limit=limit))
+    session = Session(server.client(), io.BytesIO(), lambda: 0.0, Options("h:1", limit=limit))
     top.watch(session, seen)  # type: ignore[arg-type]
     return seen.drawn
 
@@ -179,9 +178,9 @@ def test_frame_fits_its_terminal() -> None:
 def test_stats_command_prints_lines_or_one_document(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """The history id in hexadecimal in both."""
     server.replies[methods.GET_NODE_STATUS_PATH] = node_status()
-    assert dkvctl.main(["stats"], connect=lambda _: server) == 0
+    assert dkvctl.main(["stats"], connect=lambda _: server.client()) == 0
     assert b"vBucket     db/v, leader in term 3\n" in capfdbinary.readouterr().out
-    assert dkvctl.main(["stats", "--json"], connect=lambda _: server) == 0
+    assert dkvctl.main(["stats", "--json"], connect=lambda _: server.client()) == 0
     found = json.loads(capfdbinary.readouterr().out)
     assert (found["version"], found["vBuckets"][0]["historyId"]) == ("1.2.3", "ff" * 16)
 
@@ -194,7 +193,7 @@ def test_health_command_ends_as_the_server_feels(
 ) -> None:
     """For scripts and containers: the exit code says it."""
     server.replies[methods.HEALTH_CHECK_PATH] = pb.HealthCheckResponse(status=status)
-    assert dkvctl.main(["health"], connect=lambda _: server) == code
+    assert dkvctl.main(["health"], connect=lambda _: server.client()) == code
     assert capfdbinary.readouterr().out == text
 
 
@@ -211,7 +210,7 @@ def test_command_on_a_server_that_fails_ends_with_1(
 ) -> None:
     """With its sentence; top, too, when it never saw the server."""
     server.failures[path] = DOWN
-    assert dkvctl.main([line], connect=lambda _: server) == 1
+    assert dkvctl.main([line], connect=lambda _: server.client()) == 1
     assert capfdbinary.readouterr().out.startswith(text)
 
 
@@ -221,7 +220,7 @@ def test_top_without_a_terminal_prints_plain_pictures(
 ) -> None:
     """One, or as many as --limit says; nothing that only a terminal understands."""
     server.replies[methods.GET_NODE_STATUS_PATH] = node_status()
-    assert dkvctl.main(["top", "--limit", limit], connect=lambda _: server) == 0
+    assert dkvctl.main(["top", "--limit", limit], connect=lambda _: server.client()) == 0
     output = capfdbinary.readouterr().out
     assert output.count(b"dkvsrv 1.2.3 h:1") == count
     assert b"\x1b" not in output
@@ -230,7 +229,7 @@ def test_top_without_a_terminal_prints_plain_pictures(
 def test_top_as_json_prints_rates_beside_the_status(server: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """A document a second."""
     server.replies[methods.GET_NODE_STATUS_PATH] = node_status()
-    assert dkvctl.main(["top", "--json", "--limit", "2"], connect=lambda _: server) == 0
+    assert dkvctl.main(["top", "--json", "--limit", "2"], connect=lambda _: server.client()) == 0
     first, second = map(json.loads, capfdbinary.readouterr().out.splitlines())
     assert (first["version"], first["rates"]["calls"], second["rates"]["methods"]) == ("1.2.3", 0, [])
 

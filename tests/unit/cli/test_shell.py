@@ -10,7 +10,6 @@ from dkv.cli.ctl import history
 from dkv.cli.ctl.completion import completions
 from dkv.cli.ctl.invocation import Options, Session
 from dkv.cli.ctl.shell import Done, at_terminal, run_line, run_lines
-from dkv.client import RpcError
 from dkv.wire import methods
 
 
@@ -18,7 +17,7 @@ from dkv.wire import methods
 def session(server: Any, tmp_path: Path) -> Any:
     """A session whose results go to a file."""
     with open(tmp_path / "out", "wb") as out:
-        yield Session(server, out, lambda: 1000.0, Options("h:1"))
+        yield Session(server.client(), out, lambda: 1000.0, Options("h:1"))
 
 
 def output(session: Session) -> bytes:
@@ -37,7 +36,7 @@ def test_error_ends_a_command_and_not_the_shell(
     session: Session, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is that of the first failure."""
-    server.failures[methods.PUT_PATH] = RpcError(14, "no server")
+    server.failures[methods.PUT_PATH] = (14, "no server")
     assert run_lines(session, ["get a", "nonsense", "set k v", "get 'x", "get a"]) == 2
     assert run_lines(session, ["set k v", "nonsense"]) == 1
     failed = b"Unable to perform SET. Error: rpc error: code = Unavailable desc = no server\n"
@@ -48,10 +47,10 @@ def test_error_ends_a_command_and_not_the_shell(
 
 
 @pytest.mark.parametrize("word", ["exit", "quit"])
-def test_exit_leaves_the_rest(session: Session, word: str) -> None:
+def test_exit_leaves_the_rest(session: Session, server: Any, word: str) -> None:
     """What stands behind it is not run."""
     assert run_lines(session, [word, "set k v"]) == 0
-    assert b"k" not in session.channel.pairs  # type: ignore[attr-defined]
+    assert b"k" not in server.pairs
 
 
 @pytest.mark.parametrize(
@@ -125,13 +124,13 @@ def test_interrupt_gives_up_a_line_or_a_command_and_not_the_shell(
             return event
         raise event
 
-    def interrupted(path: str, request: bytes) -> bytes:
+    def interrupted(path: str, request: bytes, timeout_ms: int) -> bytes:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.input", typing)
     monkeypatch.setattr("dkv.cli.ctl.line_editor.set_up", lambda complete, earlier: lambda line: None)
     answers = server.call
-    server.call = lambda path, request: (interrupted if path == methods.HEALTH_CHECK_PATH else answers)(path, request)
+    server.call = lambda path, *rest: (interrupted if path == methods.HEALTH_CHECK_PATH else answers)(path, *rest)
     at_terminal(session, tmp_path / "history")
     assert output(session) == b"1\n2\n"
     assert "interrupted" in capsys.readouterr().out

@@ -16,28 +16,28 @@ _NODE_STATUS = ("LEADER", "CANDIDATE", "FOLLOWER", "OFFLINE", "UNKNOWN")
 
 def backup(session: Session, words: list[bytes]) -> None:
     request = pb.BackupRequest(backupPath=_text(words[0]))
-    session.channel.call(BACKUP_PATH, request.SerializeToString())
+    session.client.call(BACKUP_PATH, request.SerializeToString())
     session.result({"ok": True}, "Successfully backed up")
 
 
 def restore(session: Session, words: list[bytes]) -> None:
     request = pb.RestoreRequest(restorePath=_text(words[0]))
-    session.channel.call(RESTORE_PATH, request.SerializeToString())
+    session.client.call(RESTORE_PATH, request.SerializeToString())
     session.result({"ok": True}, "Successfully restored")
 
 
 def add_node(session: Session, words: list[bytes]) -> None:
-    session.channel.call(ADD_NODE_PATH, pb.AddNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.client.call(ADD_NODE_PATH, pb.AddNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
     session.result({"ok": True})
 
 
 def remove_node(session: Session, words: list[bytes]) -> None:
-    session.channel.call(REMOVE_NODE_PATH, pb.RemoveNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
+    session.client.call(REMOVE_NODE_PATH, pb.RemoveNodeRequest(nodeUrl=_text(words[0])).SerializeToString())
     session.result({"ok": True})
 
 
 def list_nodes(session: Session, words: list[bytes]) -> None:
-    reply = pb.ListNodesResponse.FromString(session.channel.call(LIST_NODES_PATH, b""))
+    reply = pb.ListNodesResponse.FromString(session.client.call(LIST_NODES_PATH, b""))
     nodes = [(f"{node_id:x}", node.nodeUrl, _status_text(node.status)) for node_id, node in sorted(reply.nodes.items())]
     if session.options.json:
         members = [{"nodeId": node_id, "nodeUrl": url, "status": status} for node_id, url, status in nodes]
@@ -55,7 +55,7 @@ def cluster_info(session: Session, words: list[bytes]) -> None:
     dc_id, database, vbucket = [_text(word) for word in [*words, b"", b"", b""][:3]]
     request = pb.GetClusterInfoRequest(dcID=dc_id, database=database, vBucket=vbucket)
     reply = pb.GetClusterInfoResponse.FromString(
-        session.channel.call(GET_CLUSTER_INFO_PATH, request.SerializeToString())
+        session.client.call(GET_CLUSTER_INFO_PATH, request.SerializeToString())
     )
     if session.options.json:
         session.result({"nodes": [to_fields(region) for region in reply.regionInfos]})

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dkv.cli.ctl import json_text
-from dkv.client import Client
-from dkv.client.operations import Calls
+from dkv.client.sync import Client
 
 
 class UsageError(Exception):
@@ -33,14 +32,10 @@ class Options:
 class Session:
     """A command's surroundings: the server, the place for results, and a clock in seconds."""
 
-    channel: Calls
+    client: Client
     out: BinaryIO
     now: Callable[[], float]
     options: Options
-
-    @property
-    def client(self) -> Client:
-        return Client(self.channel)
 
     def result(self, fields: Mapping[str, object], *parts: bytes | str) -> None:
         """One result, as `write_result`."""

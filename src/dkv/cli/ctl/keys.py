@@ -1,9 +1,9 @@
 """The commands on keys: the original's set, get, del, iter and keys, and ours: mget, mput, cas and ttl."""
 
 from dkv.cli.ctl.invocation import Failed, Session, UsageError
-from dkv.client import IterateRefused, Pair
+from dkv.client.scan import ScanRefused
+from dkv.client.values import Item
 
-_TTL_ATTEMPTS = 8
 _SECONDS_DIGITS_MAX = 18
 """Keeps every sum with the clock inside 64 bits."""
 
@@ -22,16 +22,17 @@ def set_key_silently(session: Session, words: list[bytes]) -> None:
 
 
 def get_key(session: Session, words: list[bytes]) -> None:
-    """The value; an empty line for a missing key, too. With --json the two differ, so it asks in the way that tells."""
-    if not session.options.json:
-        session.print(session.client.get(words[0]))
-        return
-    pairs = session.client.multi_get(words)
-    session.result(_fields(pairs[0]) if pairs else {"key": words[0], "found": False})
+    """The value; an empty line for a missing key, too. With --json the two differ."""
+    if session.options.json:
+        session.result(_fields(words[0], session.client.get_item(words[0])))
+    else:
+        session.print(session.client.get(words[0]) or b"")
 
 
-def _fields(pair: Pair) -> dict[str, object]:
-    return {"key": pair.key, "found": True, "value": pair.value, "expireTS": pair.expires_at}
+def _fields(key: bytes, item: Item | None) -> dict[str, object]:
+    if item is None:
+        return {"key": key, "found": False}
+    return {"key": key, "found": True, "value": item.value, "expireTS": item.expires_at or 0}
 
 
 def delete_key(session: Session, words: list[bytes]) -> None:
@@ -52,22 +53,27 @@ def _scan(session: Session, words: list[bytes], *, values: bool) -> None:
     start = words[1] if len(words) > 1 else b""
     options = session.options
     try:
-        for key, value in session.client.iterate(prefix, start, limit=options.limit, reverse=options.reverse):
+        for key, value in session.client.scan(
+            prefix, start=start, limit=options.limit or None, reverse=options.reverse
+        ):
             if values:
                 session.result({"key": key, "value": value}, key, b" => ", value)
             else:
                 session.result({"key": key}, key)
-    except IterateRefused as refusal:
+    except ScanRefused as refusal:
         raise Failed(f"Error: {refusal}") from refusal
 
 
 def multi_get(session: Session, words: list[bytes]) -> None:
-    for pair in session.client.multi_get(words):
-        session.result(_fields(pair), pair.key, b" => ", pair.value)
+    """All of one moment."""
+    found = session.client.get_many(words)
+    for key in words:
+        if key in found:
+            session.result({"key": key, "found": True, "value": found[key]}, key, b" => ", found[key])
 
 
 def multi_put(session: Session, words: list[bytes]) -> None:
-    session.client.multi_put(Pair(key, value, 0) for key, value in zip(words[::2], words[1::2], strict=True))
+    session.client.put_many(zip(words[::2], words[1::2], strict=True))
     session.result({"ok": True}, "OK")
 
 
@@ -88,26 +94,16 @@ def ttl(session: Session, words: list[bytes]) -> None:
 
 
 def _show_seconds_left(session: Session, key: bytes) -> None:
-    pairs = session.client.multi_get([key])
-    if not pairs:
+    item = session.client.get_item(key)
+    if item is None:
         session.result({"key": key, "found": False}, "missing")
         return
-    expires_at = pairs[0].expires_at
-    left = max(0, expires_at - int(session.now())) if expires_at else None
-    fields = {"key": key, "found": True, "secondsLeft": left, "expireTS": expires_at}
+    left = None if item.expires_at is None else max(0, item.expires_at - int(session.now()))
+    fields = {"key": key, "found": True, "secondsLeft": left, "expireTS": item.expires_at or 0}
     session.result(fields, "none" if left is None else str(left))
 
 
 def _set_seconds_left(session: Session, key: bytes, seconds: int) -> None:
-    """Read and compare-and-set of the same value, so that no concurrent write is undone; 0 seconds: for ever."""
-    for _ in range(_TTL_ATTEMPTS):
-        pairs = session.client.multi_get([key])
-        if not pairs:
-            session.result({"ok": False, "found": False}, "missing")
-            return
-        value = pairs[0].value
-        expires_at = int(session.now()) + seconds if seconds else 0
-        if session.client.compare_and_set(key, value, value, expires_at):
-            session.result({"ok": True, "found": True, "expireTS": expires_at}, "OK")
-            return
-    raise Failed("Unable to set TTL. Error: the value keeps changing, try again")
+    """The value stays; 0 seconds: for ever."""
+    is_there = session.client.touch(key, seconds) if seconds else session.client.persist(key)
+    session.result({"ok": is_there, "found": is_there}, "OK" if is_there else "missing")

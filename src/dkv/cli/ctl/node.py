@@ -1,5 +1,7 @@
 """The commands that look at one node: stats, health, and what both of stats and top ask."""
 
+from __future__ import annotations
+
 from dkv.cli.ctl.invocation import Session
 from dkv.cli.ctl.stats_text import stats_lines
 from dkv.wire import messages as pb
@@ -8,8 +10,8 @@ from dkv.wire.fields import to_fields
 
 
 def node_status(session: Session) -> pb.GetNodeStatusResponse:
-    """What the node says of itself now. Raises RpcError."""
-    return pb.GetNodeStatusResponse.FromString(session.channel.call(methods.GET_NODE_STATUS_PATH, b""))
+    """What the node says of itself now. Raises DkvError."""
+    return pb.GetNodeStatusResponse.FromString(session.client.call(methods.GET_NODE_STATUS_PATH, b""))
 
 
 def status_fields(status: pb.GetNodeStatusResponse) -> dict[str, object]:
@@ -31,7 +33,7 @@ def stats(session: Session, words: list[bytes]) -> None:
 
 def health(session: Session, words: list[bytes]) -> int:
     """Prints SERVING and ends with 0, or what else the server says and ends with 1."""
-    reply = pb.HealthCheckResponse.FromString(session.channel.call(methods.HEALTH_CHECK_PATH, b""))
+    reply = pb.HealthCheckResponse.FromString(session.client.call(methods.HEALTH_CHECK_PATH, b""))
     status = pb.HealthCheckResponse.ServingStatus.Name(reply.status)
     session.result({"status": status}, status)
     return 0 if reply.status == pb.HealthCheckResponse.SERVING else 1

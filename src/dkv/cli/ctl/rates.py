@@ -4,6 +4,8 @@ A server that was started anew counts from zero again: then everything it has co
 numbers and log indexes go on where they were, and how far they went in between is not known.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -18,7 +18,7 @@ from dkv.cli.ctl.execute import execute
 from dkv.cli.ctl.invocation import Options, Session, UsageError
 from dkv.cli.ctl.usage import shell_help_text
 from dkv.cli.output import EXIT_OK, EXIT_USAGE
-from dkv.client import IterateRefused, RpcError
+from dkv.model.errors import DkvError
 
 PROMPT = "dkv> "
 _LEAVE = ("exit", "quit")
@@ -120,8 +120,8 @@ def _typed(session: Session, earlier: list[str]) -> Iterator[str]:
 
     def keys_of(prefix: bytes) -> list[bytes]:
         try:
-            return [key for key, _ in session.client.iterate(prefix, limit=KEYS_MAX)]
-        except (RpcError, IterateRefused):
+            return [key for key, _ in session.client.scan(prefix, limit=KEYS_MAX)]
+        except DkvError:
             return []  # Tab is not the place to complain; the command will.
 
     remember = line_editor.set_up(lambda line, text: completions(line, text, _OWN_WORDS, keys_of), earlier)

@@ -1,5 +1,7 @@
 """The status of a node as a table to read: a label and what is to say, then a line a method."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from datetime import UTC, datetime
 

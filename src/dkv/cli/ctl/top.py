@@ -3,6 +3,8 @@
 A server that goes away is waited for: its absence is what there is to see.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from dkv.cli.ctl.node import node_status, status_fields
 from dkv.cli.ctl.rates import rates
 from dkv.cli.ctl.screen import Screen
 from dkv.cli.ctl.top_frame import frame
-from dkv.client import RpcError
+from dkv.model.errors import DkvError
 from dkv.wire import messages as pb
 
 INTERVAL_SECONDS = 1.0
@@ -43,8 +45,8 @@ def watch(session: Session, screen: Screen) -> None:
     while screen.wait(INTERVAL_SECONDS) not in _QUIT:
         try:
             after = _sample(session)
-        except RpcError as error:
-            screen.draw([f"No answer from {session.options.address}: {error.message}", "", "q: leave"])
+        except DkvError as error:
+            screen.draw([f"No answer from {session.options.address}: {error}", "", "q: leave"])
             continue
         screen.draw(_frame(before, after, screen.size()))
         before, shown = after, shown + 1
@@ -53,7 +55,7 @@ def watch(session: Session, screen: Screen) -> None:
 
 
 def plain(session: Session, count: int, sleep: Callable[[float], None]) -> None:
-    """So many pictures, a second apart, without a terminal. Raises RpcError."""
+    """So many pictures, a second apart, without a terminal. Raises DkvError."""
     before = _sample(session)
     for shown in range(count):
         sleep(INTERVAL_SECONDS)

@@ -1,5 +1,7 @@
 """One picture of `dkvctl top`: a status and the rates since the one before, in so many columns and lines. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 from dkv.cli.ctl.rates import MethodRate, Rates

@@ -1,0 +1,187 @@
+//! `EdgeLoopClient`: gRPC calls for an event loop. Calls go in by the batch, outcomes come out by the batch.
+//!
+//! Invariant: nothing here calls Python. What has ended waits in the mailbox; the first thing put into an empty mailbox
+//! writes one byte into a socket that the loop watches, and nothing more is written until the mailbox was emptied. So a
+//! loop is woken once for everything that ended together, however much that is.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use tokio::sync::{oneshot, Notify};
+use tokio::task::AbortHandle;
+
+use super::channel::Outcome;
+use super::client::{call_unary, make_call, Client};
+use super::reactor;
+use super::status::OK;
+use super::stream::{EdgeStream, Queue, QueueSink};
+
+#[derive(Default)]
+struct News {
+    replied: Vec<(u64, Bytes)>,
+    failed: Vec<(u64, Outcome)>,
+    /// Streams that were empty and have something now.
+    streams: Vec<u64>,
+    is_told: bool,
+}
+
+/// Where outcomes wait for their loop.
+pub struct Mailbox {
+    news: Mutex<News>,
+    /// Of the calls under way. Touched by the network thread and by `cancel`.
+    open: Mutex<HashMap<u64, AbortHandle>>,
+    told: Notify,
+    bell: UnixStream,
+}
+
+impl Mailbox {
+    fn put(&self, add: impl FnOnce(&mut News)) {
+        let mut news = self.news.lock();
+        add(&mut news);
+        if !std::mem::replace(&mut news.is_told, true) {
+            self.told.notify_one();
+        }
+    }
+
+    pub fn put_stream(&self, id: u64) {
+        self.put(|news| news.streams.push(id));
+    }
+
+    fn put_outcome(&self, id: u64, (outcome, reply): (Outcome, Bytes)) {
+        self.open.lock().remove(&id);
+        self.put(|news| match outcome.status.code {
+            OK => news.replied.push((id, reply)),
+            _ => news.failed.push((id, outcome)),
+        });
+    }
+
+    fn take(&self) -> News {
+        std::mem::take(&mut *self.news.lock())
+    }
+
+    /// Rings the loop's bell, behind all tasks that are ready at the moment: what they put shares the ring.
+    async fn ring(self: Arc<Mailbox>) {
+        loop {
+            self.told.notified().await;
+            let _ = (&self.bell).write(&[1]); // full: the loop has not even begun to look
+        }
+    }
+}
+
+type Failed<'py> = (u64, u32, String, Bound<'py, PyBytes>, u8);
+type Taken<'py> = (Vec<u64>, Vec<Bound<'py, PyBytes>>, Vec<Failed<'py>>, Vec<u64>);
+
+/// A gRPC client connection whose calls never block: see the mailbox.
+#[pyclass(frozen, module = "dkv._native")]
+pub struct EdgeLoopClient {
+    client: Client,
+    mailbox: Arc<Mailbox>,
+    ringer: AbortHandle,
+}
+
+#[pymethods]
+impl EdgeLoopClient {
+    /// `bell` is the descriptor of one end of a socket pair; a duplicate of it is kept.
+    #[new]
+    #[pyo3(signature = (address, bell, *, authority = None, reply_bytes_max = 64 << 20))]
+    fn new(address: &str, bell: i32, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Self> {
+        let client = Client::new(address, authority, reply_bytes_max)?;
+        if bell < 0 {
+            return Err(pyo3::exceptions::PyValueError::new_err("the bell is no open descriptor"));
+        }
+        // SAFETY: the caller holds the socket open during this call.
+        let bell = UnixStream::from(unsafe { BorrowedFd::borrow_raw(bell) }.try_clone_to_owned()?);
+        bell.set_nonblocking(true)?;
+        let mailbox = Arc::new(Mailbox { news: Mutex::default(), open: Mutex::default(), told: Notify::new(), bell });
+        let ringer = reactor::spawn(mailbox.clone().ring())?;
+        Ok(EdgeLoopClient { client, mailbox, ringer })
+    }
+
+    /// Starts calls (id, path, message, timeout in ms, negative for none), in order. Ids are the caller's, each used
+    /// once.
+    fn send(&self, calls: Vec<(u64, String, PyBackedBytes, i64)>) -> PyResult<()> {
+        let mut batch = Vec::with_capacity(calls.len());
+        for (id, path, message, timeout_ms) in calls {
+            batch.push((id, make_call(path, &message, timeout_ms, &[])?));
+        }
+        let channel = self.client.channel();
+        let mailbox = self.mailbox.clone();
+        reactor::submit(Box::new(move || {
+            for (id, call) in batch {
+                let Some(channel) = channel.clone() else {
+                    mailbox.put_outcome(id, (Outcome::closed(), Bytes::new()));
+                    continue;
+                };
+                let target = mailbox.clone();
+                let task = tokio::spawn(async move { target.put_outcome(id, call_unary(&channel, &call).await) });
+                mailbox.open.lock().insert(id, task.abort_handle());
+            }
+        }))?;
+        Ok(())
+    }
+
+    /// Ends calls here and on the wire; their ids will not be heard of again, unless they have ended already.
+    fn cancel(&self, ids: Vec<u64>) -> PyResult<()> {
+        let mailbox = self.mailbox.clone();
+        reactor::submit(Box::new(move || {
+            for id in ids {
+                if let Some(task) = mailbox.open.lock().remove(&id) {
+                    task.abort();
+                }
+            }
+        }))?;
+        Ok(())
+    }
+
+    /// Starts a call whose reply is a stream, told under `id` whenever there is something to take.
+    fn stream(&self, id: u64, path: String, message: &[u8], timeout_ms: i64) -> PyResult<EdgeStream> {
+        let call = make_call(path, message, timeout_ms, &[])?;
+        let queue = Arc::new(Queue::for_mailbox(self.mailbox.clone(), id));
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        match self.client.channel() {
+            None => queue.end(Outcome::closed()),
+            Some(channel) => {
+                let target = queue.clone();
+                reactor::spawn(async move {
+                    let mut sink = QueueSink(target.clone());
+                    target.end(channel.run(&call, &mut sink, cancelled).await);
+                })?;
+            }
+        }
+        Ok(EdgeStream::new(queue, cancel))
+    }
+
+    /// Takes what has ended: (ids, replies) of the calls that went well, side by side; (id, code, message, details,
+    /// fate) of the others; ids of streams with something to take.
+    fn take<'py>(&self, py: Python<'py>) -> Taken<'py> {
+        let News { replied, failed, streams, .. } = self.mailbox.take();
+        let (ids, replies) = replied.into_iter().map(|(id, reply)| (id, PyBytes::new(py, &reply))).unzip();
+        let failed = failed
+            .into_iter()
+            .map(|(id, Outcome { status, fate })| {
+                (id, status.code, status.message, PyBytes::new(py, &status.details), fate as u8)
+            })
+            .collect();
+        (ids, replies, failed, streams)
+    }
+
+    /// Ends what is under way with CANCELLED, and the connection. Idempotent.
+    fn close(&self) {
+        self.client.close();
+        self.ringer.abort();
+    }
+}
+
+impl Drop for EdgeLoopClient {
+    fn drop(&mut self) {
+        self.ringer.abort();
+    }
+}

@@ -1,0 +1,27 @@
+"""`dkv` for asyncio: the same operations, awaited.
+
+import dkv.aio
+
+async with dkv.aio.connect("dkv://127.0.0.1:8080?timeout=2s") as client:
+    await client.put("hello", "world")
+    async for key, value in client.scan("he"):
+        ...
+"""
+
+from dkv.client.aio import AsyncClient
+from dkv.client.url import parse
+from dkv.model.errors import InvalidRequest
+
+__all__ = ["AsyncClient", "connect"]
+
+
+def connect(url: str) -> AsyncClient:
+    """A client of the server at `url`, as `dkv.connect` takes it. Use it in an `async with`, or close it.
+
+    Does not wait, and may be called before a loop runs; the client belongs to the loop of its first call.
+    """
+    options = parse(url)
+    try:
+        return AsyncClient(options)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error

@@ -1,0 +1,230 @@
+"""The client for asyncio. Its operations are those of the blocking client; what it adds is when things happen.
+
+Calls made in one turn of the loop leave together, and a task that is cancelled cancels its call. Writes that cannot
+begin, because one opens the session or a thousand are under way, wait in order.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from dkv.client import operations
+from dkv.client.answers import Answer, error_of
+from dkv.client.exchange import Call, Exchange, StartOver
+from dkv.client.loop_channel import LoopChannel
+from dkv.client.operations import Operation
+from dkv.client.retries import RetryBudget, is_worth_it
+from dkv.client.scan import Cursor, Scan
+from dkv.client.sync import session_name, to_ms, whole
+from dkv.client.url import Options
+from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
+from dkv.client.writes import Write, WriteLine
+from dkv.model.errors import BadReply, Code, DeadlineExceeded
+from dkv.wire.replies import MalformedReply
+from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Operations on keys, for one event loop: that of the first call. See `dkv.aio.connect`.
+
+    Every method means what the one of the same name means in `dkv.Client`.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._channel = LoopChannel(options)
+        self._timeout_s = options.timeout_s
+        self._terms = LINEARIZABLE_STRICT if options.is_linearizable else b""
+        self._scan_terms = ITERATE_LINEARIZABLE if options.is_linearizable else b""
+        self._budget = RetryBudget()
+        self._line = WriteLine(session_name)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    # Reading
+
+    async def get(self, key: Data) -> bytes | None:
+        """The value of a key, or None when there is none."""
+        return await self._run(operations.get(key, self._terms))
+
+    async def get_item(self, key: Data) -> Item | None:
+        """The value with its expiry and the change number as of which it was read, or None."""
+        return await self._run(operations.get_item(key, self._terms))
+
+    async def get_many(self, keys: Iterable[Data]) -> dict[bytes, bytes]:
+        """The pairs of those keys that are there, all as of one moment."""
+        return await self._run(operations.get_many(keys, self._terms))
+
+    async def exists(self, key: Data) -> bool:
+        """Whether the key is there."""
+        return await self._run(operations.exists(key, self._terms))
+
+    def scan(
+        self,
+        prefix: Data = b"",
+        *,
+        start: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[tuple[bytes, bytes]]:
+        """The pairs whose keys begin with `prefix`, in byte order, read as they are taken."""
+        first = b"" if start is None else as_bytes(start)
+        scan = Scan(as_bytes(prefix), first, terms=self._scan_terms, limit=limit, reverse=reverse)
+        return self._read(scan)
+
+    # Writing
+
+    async def put(self, key: Data, value: Data, *, ttl: float | None = None, if_absent: bool = False) -> bool:
+        """Write a key; returns whether it was written, which without `if_absent` it always is."""
+        return await self._run(operations.put(key, value, ttl, if_absent))
+
+    async def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+        """Write all pairs or none."""
+        await self._run(operations.put_many(pairs, ttl))
+
+    async def compare_and_set(self, key: Data, expected: Data | None, value: Data, *, ttl: float | None = None) -> bool:
+        """Write `value` if the key holds `expected`; returns whether it did."""
+        return await self._run(operations.compare_and_set(key, expected, value, ttl))
+
+    async def incr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+        """Add to a counter and return what it is then."""
+        return await self._run(operations.add(key, by, ttl))
+
+    async def decr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+        """As `incr`, downwards."""
+        return await self._run(operations.add(key, -by, ttl))
+
+    async def touch(self, key: Data, ttl: float) -> bool:
+        """Let the key expire in `ttl` seconds; returns whether it is there."""
+        return await self._run(operations.touch(key, ttl))
+
+    async def persist(self, key: Data) -> bool:
+        """Let the key never expire; returns whether it is there."""
+        return await self._run(operations.touch(key, None))
+
+    async def delete(self, key: Data) -> None:
+        """Remove a key. It is no error when there is none."""
+        await self._run(operations.delete(key))
+
+    async def delete_range(self, start: Data, end: Data | None) -> None:
+        """Remove every key from `start` up to, but not including, `end`; None: to the last key."""
+        await self._run(operations.delete_range(start, end))
+
+    # The server
+
+    async def stats(self) -> Stats:
+        """What the server says about itself."""
+        return await self._run(operations.stats())
+
+    async def close(self) -> None:
+        """End the connection; calls that are under way fail. Idempotent."""
+        self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    # How it is done
+
+    async def _run(self, operation: Operation[T]) -> T:
+        deadline_s = time.monotonic() + self._timeout_s
+        try:
+            call = next(operation)
+            while True:
+                call = operation.send(await self._call(call, deadline_s))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except MalformedReply as garbage:
+            raise BadReply(f"the reply is not one: {garbage}") from garbage
+
+    async def _call(self, call: Call, deadline_s: float) -> bytes:
+        if not call.is_write:
+            return await self._exchange(Exchange(call, None, self._budget), call.path, deadline_s)
+        while True:
+            write = self._line.begin() or await self._begin(deadline_s)
+            is_answered = False
+            try:
+                reply = await self._exchange(Exchange(call, write, self._budget), call.path, deadline_s)
+                is_answered = True
+                return reply
+            except StartOver:
+                self._line.forgotten(write)
+            finally:
+                self._line.end(write, is_answered)
+                if self._waiting:
+                    self._let_begin()
+
+    async def _exchange(self, exchange: Exchange, path: str, deadline_s: float) -> bytes:
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise exchange.final(DeadlineExceeded(f"no time is left of {self._timeout_s:g} s"))
+            call_id, future = self._channel.start(path, exchange.message(), to_ms(left_s))
+            try:
+                result = await future
+            except asyncio.CancelledError:
+                self._channel.cancel(call_id)
+                raise
+            if isinstance(result, bytes):
+                self._budget.earn()
+                return result
+            await asyncio.sleep(exchange.failed(result, deadline_s - time.monotonic()))
+
+    async def _begin(self, deadline_s: float) -> Write:
+        try:
+            async with asyncio.timeout(deadline_s - time.monotonic()):
+                while (write := self._line.begin()) is None:
+                    turn: asyncio.Future[None] = self._channel.loop().create_future()
+                    self._waiting.append(turn)
+                    await turn
+                return write
+        except TimeoutError:
+            raise DeadlineExceeded("other writes of this client took all the time") from None
+
+    def _let_begin(self) -> None:
+        """Wakes as many of those that wait as there is room for, the first first."""
+        for _ in range(min(self._line.room, len(self._waiting))):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    async def _read(self, cursor: Cursor[T]) -> AsyncGenerator[T, None]:
+        """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""
+        exchange: Exchange | None = None
+        deadline_s = 0.0
+        while not cursor.is_done:
+            if exchange is None:
+                exchange, deadline_s = (
+                    Exchange(Call(cursor.path, b""), None, self._budget),
+                    time.monotonic() + self._timeout_s,
+                )
+            stream, end = self._channel.stream(cursor.path, cursor.request()), None
+            try:
+                while end is None and not cursor.is_done:
+                    messages, end = await stream.next(self._timeout_s)
+                    for item in whole(cursor.take, messages):
+                        exchange = None
+                        yield item
+            finally:
+                stream.cancel()
+            if end is None or end[0] == Code.OK:
+                self._budget.earn()
+                exchange = None
+                if end is not None:
+                    cursor.ended()
+                continue
+            code, text, details, fate = end
+            failure = Answer(code, text, details, b"", fate)
+            if exchange is None and not is_worth_it(error_of(failure)):
+                raise error_of(failure)
+            if exchange is not None:
+                exchange.attempts += 1
+                await asyncio.sleep(exchange.failed(failure, deadline_s - time.monotonic()))

@@ -1,0 +1,70 @@
+"""One call from its first attempt to its end: what to send, and what an answer means. Decides; never waits or sends.
+
+while True:
+    answer = transport(call.path, exchange.message(), time left)
+    if the code is OK: return exchange.succeeded(reply)
+    pause, for as long as exchange.failed(answer, time left) says; it raises when there is no use
+"""
+
+import logging
+import os
+from typing import NamedTuple
+
+from dkv.client.answers import Answer, error_of, may_have_arrived, of_write
+from dkv.client.retries import RetryBudget, is_worth_it, pause_s
+from dkv.client.writes import Write
+from dkv.model.errors import DkvError, SessionUnknown
+
+logger = logging.getLogger("dkv")
+logger.addHandler(logging.NullHandler())
+
+
+class Call(NamedTuple):
+    """What an operation wants done."""
+
+    path: str
+    message: bytes
+    is_write: bool = False
+
+
+class StartOver(Exception):
+    """The write never arrived and its session is gone: it begins again as a new write."""
+
+
+def _chance() -> float:
+    return os.urandom(1)[0] / 256
+
+
+class Exchange:
+    """Owns the attempts of one call, which is a read, or a write with its place in a session."""
+
+    __slots__ = ("_budget", "_call", "_write", "attempts")
+
+    def __init__(self, call: Call, write: Write | None, budget: RetryBudget) -> None:
+        self._call, self._write, self._budget = call, write, budget
+        self.attempts = 0
+
+    def message(self) -> bytes:
+        """The request of the next attempt."""
+        self.attempts += 1
+        return self._call.message if self._write is None else self._call.message + self._write.fields()
+
+    def failed(self, answer: Answer, left_s: float) -> float:
+        """Seconds to wait before the next attempt. Raises the error of the call when there is to be none, StartOver
+        when the write has to begin again."""
+        error, write = error_of(answer), self._write
+        if write is not None:
+            if isinstance(error, SessionUnknown) and not write.is_retry:
+                raise StartOver from error
+            if may_have_arrived(answer, error) and not isinstance(error, SessionUnknown):
+                write.unsure()
+        if is_worth_it(error):
+            seconds = pause_s(error, self.attempts, _chance)
+            if seconds < left_s and self._budget.take():
+                logger.debug("%s: attempt %d: %s; again in %.3f s", self._call.path, self.attempts, error, seconds)
+                return seconds
+        raise self.final(error)
+
+    def final(self, error: DkvError) -> DkvError:
+        """The error of the whole call, when its last attempt, or the lack of one, ended with this."""
+        return of_write(error) if self._write is not None and self._write.is_retry else error

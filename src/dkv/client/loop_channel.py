@@ -1,0 +1,198 @@
+"""One connection of an event loop: calls go to the native client by the turn, outcomes come back by the batch.
+
+Calls made in one turn of the loop cross over together at its end. What has ended wakes the loop once, through a socket
+that it watches, however much has ended; nothing native ever calls Python. On loops that cannot watch a socket (the
+default one of Windows) a task reads from it instead.
+
+Invariant: a channel belongs to the loop of its first call. Nothing here is thread-safe, and nothing has to be.
+"""
+
+import asyncio
+import socket
+from typing import Protocol
+
+from dkv.client.answers import Answer, Fate
+from dkv.client.scan import MESSAGES_MAX
+from dkv.client.url import Options
+from dkv.edge import EdgeLoopClient, EdgeStream
+from dkv.model.errors import Code, DeadlineExceeded
+
+REPLY_BYTES_MAX = 52_428_800
+NO_DEADLINE = -1
+_RINGS_MAX = 4_096
+
+Result = bytes | Answer
+"""The reply of a call that went well, or how it failed."""
+StreamPart = tuple[list[bytes], tuple[int, str, bytes, int] | None]
+
+
+class Streamed(Protocol):
+    """A reply stream, from the reader's side."""
+
+    async def next(self, timeout_s: float) -> StreamPart: ...
+    def cancel(self) -> None: ...
+
+
+class LoopChannel:
+    """Owns the native client, and what the loop waits for."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self._next_id = 1
+        self._open: dict[int, asyncio.Future[Result]] = {}
+        self._readers: dict[int, asyncio.Future[None]] = {}
+        self._queued: list[tuple[int, str, bytes, int]] = []
+        self._unwanted: list[int] = []
+        self._listener: asyncio.Task[None] | None = None
+        # The address is looked at now, the loop only with the first call: clients are made before loops run, too.
+        self._bell, self._rung = socket.socketpair()
+        self._bell.setblocking(False)
+        try:
+            self._native = EdgeLoopClient(
+                options.address, self._rung.fileno(), authority=options.authority, reply_bytes_max=REPLY_BYTES_MAX
+            )
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, which must be the channel's. RuntimeError if it is another."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        return loop
+
+    def start(self, path: str, message: bytes, timeout_ms: int) -> tuple[int, asyncio.Future[Result]]:
+        """A call that leaves with the others of this turn: its id, and what will be its result."""
+        future: asyncio.Future[Result] = self.loop().create_future()
+        if self._is_closed:
+            future.set_result(_closed(Fate.NOT_SENT))
+            return 0, future
+        call_id = self._next_id
+        self._next_id += 1
+        self._open[call_id] = future
+        self._queue((call_id, path, message, timeout_ms))
+        return call_id, future
+
+    def cancel(self, call_id: int) -> None:
+        """Nobody waits for the call any more: it ends, also on the wire."""
+        if self._open.pop(call_id, None) is not None and self._loop is not None and not self._is_closed:
+            if not self._unwanted:
+                self._loop.call_soon(self._cancel_unwanted)
+            self._unwanted.append(call_id)
+
+    def stream(self, path: str, message: bytes) -> Streamed:
+        """Starts a call whose reply is a stream."""
+        self.loop()
+        call_id = self._next_id
+        self._next_id += 1
+        return _Stream(self._readers, call_id, self._native.stream(call_id, path, message, NO_DEADLINE))
+
+    def close(self) -> None:
+        """Calls that are under way end as cancelled. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._native.close()
+        for future in self._open.values():
+            if not future.done():
+                future.set_result(_closed(Fate.LOST))
+        self._open.clear()
+        for reader in self._readers.values():
+            if not reader.done():
+                reader.set_result(None)
+        if self._listener is not None:
+            self._listener.cancel()
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._bell)
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        self._bell.close()
+        self._rung.close()
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise RuntimeError("this client belongs to another event loop: make one client for each loop")
+        self._loop = loop
+        if self._is_closed:
+            return
+        try:
+            loop.add_reader(self._bell, self._answered)
+        except NotImplementedError:
+            self._listener = loop.create_task(self._listen(loop))
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            await loop.sock_recv(self._bell, _RINGS_MAX)
+            self._dispatch()
+
+    def _queue(self, call: tuple[int, str, bytes, int]) -> None:
+        if not self._queued and self._loop is not None:
+            self._loop.call_soon(self._send_queued)
+        self._queued.append(call)
+
+    def _send_queued(self) -> None:
+        calls, self._queued = self._queued, []
+        if not self._is_closed:
+            self._native.send(calls)
+
+    def _cancel_unwanted(self) -> None:
+        ids, self._unwanted = self._unwanted, []
+        if not self._is_closed:
+            self._native.cancel(ids)
+
+    def _answered(self) -> None:
+        try:
+            self._bell.recv(_RINGS_MAX)
+        except BlockingIOError:
+            return
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        ids, replies, failures, streams = self._native.take()
+        pop = self._open.pop
+        for call_id, reply in zip(ids, replies, strict=True):
+            future = pop(call_id, None)
+            if future is not None and not future.done():
+                future.set_result(reply)
+        for call_id, code, text, details, fate in failures:
+            future = pop(call_id, None)
+            if future is not None and not future.done():
+                future.set_result(Answer(code, text, details, b"", fate))
+        for call_id in streams:
+            reader = self._readers.pop(call_id, None)
+            if reader is not None and not reader.done():
+                reader.set_result(None)
+
+
+class _Stream:
+    """A native stream, and the future that its one reader waits for while there is nothing."""
+
+    def __init__(self, readers: dict[int, asyncio.Future[None]], call_id: int, native: EdgeStream) -> None:
+        self._readers, self._id, self._native = readers, call_id, native
+
+    async def next(self, timeout_s: float) -> StreamPart:
+        """What came, or the end. DeadlineExceeded when nothing comes in time."""
+        while True:
+            messages, end = self._native.take(MESSAGES_MAX)
+            if messages or end is not None:
+                return messages, end
+            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers[self._id] = news
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await news
+            except TimeoutError:
+                raise DeadlineExceeded(f"nothing came for {timeout_s:g} s") from None
+            finally:
+                self._readers.pop(self._id, None)
+
+    def cancel(self) -> None:
+        self._native.cancel()
+
+
+def _closed(fate: Fate) -> Answer:
+    return Answer(Code.CANCELLED, "the client is closed", b"", b"", fate)

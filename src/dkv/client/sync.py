@@ -1,0 +1,346 @@
+"""The blocking client. Thread-safe: threads share one connection, and one of them works the network for all.
+
+A forked child gets fresh connections and a session of its own, so that nothing its parent began is begun again.
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from dkv.client import operations
+from dkv.client.answers import Answer, error_of
+from dkv.client.exchange import Call, Exchange, StartOver
+from dkv.client.operations import Operation
+from dkv.client.retries import RetryBudget, is_worth_it
+from dkv.client.scan import MESSAGES_MAX, Cursor, Scan
+from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
+from dkv.client.writes import Write, WriteLine
+from dkv.model.errors import BadReply, Code, DeadlineExceeded, Unavailable
+from dkv.wire.replies import MalformedReply
+from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
+
+T = TypeVar("T")
+SESSION_BYTES = 16
+NO_DEADLINE = -1
+CallResult = tuple[int, str, bytes, bytes, int]
+StreamPart = tuple[list[bytes], tuple[int, str, bytes, int] | None]
+
+
+class Stream(Protocol):
+    """The reply stream of a call."""
+
+    def next(self, messages_max: int, timeout_ms: int) -> StreamPart: ...
+    def cancel(self) -> None: ...
+
+
+class Channel(Protocol):
+    """What the client needs of a connection: `dkv.edge.EdgeClient`, or a test's own."""
+
+    def call(self, path: str, message: bytes, timeout_ms: int, /) -> CallResult: ...
+    def stream(self, path: str, message: bytes, timeout_ms: int, /) -> Stream: ...
+    def connect(self, timeout_ms: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def session_name() -> bytes:
+    """A name that no other client has."""
+    return os.urandom(SESSION_BYTES)
+
+
+class Client:
+    """Operations on keys over one channel, which it owns. See `dkv.connect`.
+
+    Keys and values are bytes; a `str` is taken as its UTF-8. Every operation raises `dkv.Error`: what failed, and in
+    `may_have_happened` whether a write may have taken effect all the same. A missing key is no error.
+    """
+
+    def __init__(self, channel: Channel, *, timeout_s: float, is_linearizable: bool = True) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._terms = LINEARIZABLE_STRICT if is_linearizable else b""
+        self._scan_terms = ITERATE_LINEARIZABLE if is_linearizable else b""
+        self._budget = RetryBudget()
+        self._start_writing()
+        _living.add(self)
+
+    def _start_writing(self) -> None:
+        """At birth, and in a forked child, where neither the lock nor the sequences of the parent mean anything."""
+        self._line = WriteLine(session_name)
+        self._turn = threading.Condition(threading.Lock())
+        self._waiting = 0
+
+    # Reading
+
+    def get(self, key: Data) -> bytes | None:
+        """The value of a key, or None when there is none."""
+        return self._run(operations.get(key, self._terms))
+
+    def get_item(self, key: Data) -> Item | None:
+        """The value with its expiry and the change number as of which it was read, or None."""
+        return self._run(operations.get_item(key, self._terms))
+
+    def get_many(self, keys: Iterable[Data]) -> dict[bytes, bytes]:
+        """The pairs of those keys that are there, all as of one moment. LimitExceeded beyond 10,000 keys or 16 MiB."""
+        return self._run(operations.get_many(keys, self._terms))
+
+    def exists(self, key: Data) -> bool:
+        """Whether the key is there; an empty value is a value."""
+        return self._run(operations.exists(key, self._terms))
+
+    def scan(
+        self,
+        prefix: Data = b"",
+        *,
+        start: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The pairs whose keys begin with `prefix`, in byte order, read as they are taken.
+
+        `start`: begin at this key, which must begin with `prefix`. `reverse`: in descending order; `start` is then the
+        highest key. `limit`: at most so many. Each page of 10,000 pairs is of one moment; a pair written meanwhile may
+        show or not, and no pair shows twice. A connection that is lost on the way is made again.
+        """
+        first = b"" if start is None else as_bytes(start)
+        scan = Scan(as_bytes(prefix), first, terms=self._scan_terms, limit=limit, reverse=reverse)
+        return self._read(scan)
+
+    # Writing. What returns without an error is on disk.
+
+    def put(self, key: Data, value: Data, *, ttl: float | None = None, if_absent: bool = False) -> bool:
+        """Write a key; whatever it held and when it was to expire is replaced.
+
+        `ttl`: seconds after which it is gone; None: never. `if_absent`: only when the key is absent or empty. Returns
+        whether it was written, which without `if_absent` it always is.
+        """
+        return self._run(operations.put(key, value, ttl, if_absent))
+
+    def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+        """Write all pairs or none, in order; the last of equal keys wins. LimitExceeded beyond 10,000 or 4 MiB."""
+        self._run(operations.put_many(pairs, ttl))
+
+    def compare_and_set(self, key: Data, expected: Data | None, value: Data, *, ttl: float | None = None) -> bool:
+        """Write `value` if the key holds `expected`; returns whether it did.
+
+        None and the empty value both expect a key that is absent or empty. The new expiry is exactly `ttl`.
+        """
+        return self._run(operations.compare_and_set(key, expected, value, ttl))
+
+    def incr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+        """Add to a counter and return what it is then. A counter is 8 bytes, big-endian and signed; absent is 0.
+
+        `ttl` is for a counter that begins; one that is there keeps its expiry. InvalidRequest when the value is no
+        counter, or would not fit.
+        """
+        return self._run(operations.add(key, by, ttl))
+
+    def decr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+        """As `incr`, downwards."""
+        return self._run(operations.add(key, -by, ttl))
+
+    def touch(self, key: Data, ttl: float) -> bool:
+        """Let the key expire in `ttl` seconds, its value unchanged; returns whether it is there."""
+        return self._run(operations.touch(key, ttl))
+
+    def persist(self, key: Data) -> bool:
+        """Let the key never expire; returns whether it is there."""
+        return self._run(operations.touch(key, None))
+
+    def delete(self, key: Data) -> None:
+        """Remove a key. It is no error when there is none."""
+        self._run(operations.delete(key))
+
+    def delete_range(self, start: Data, end: Data | None) -> None:
+        """Remove every key from `start` up to, but not including, `end`; None: to the last key."""
+        self._run(operations.delete_range(start, end))
+
+    def __getitem__(self, key: Data) -> bytes:
+        """The value of a key. KeyError when there is none."""
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: Data, value: Data) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: Data) -> None:
+        """Unlike a dict's, it does not mind a key that is not there: that would take a second call to know."""
+        self.delete(key)
+
+    def __contains__(self, key: Data) -> bool:
+        return self.exists(key)
+
+    # The server
+
+    def stats(self) -> Stats:
+        """What the server says about itself."""
+        return self._run(operations.stats())
+
+    def wait_until_connected(self, timeout: float | None = None) -> None:
+        """Connect now rather than with the first call. Raises Unavailable when it takes longer than `timeout`."""
+        try:
+            self._channel.connect(to_ms(self._timeout_s if timeout is None else timeout))
+        except ConnectionError as error:
+            raise Unavailable(str(error)) from error
+
+    def call(self, path: str, message: bytes) -> bytes:
+        """The reply to any unary method, tried once."""
+        answer = Answer(*self._channel.call(path, message, to_ms(self._timeout_s)))
+        if answer.code != Code.OK:
+            raise error_of(answer)
+        return answer.reply
+
+    def stream(self, path: str, message: bytes) -> Generator[bytes, None, None]:
+        """The messages of any reply stream, tried once; a reader that stops early cancels the call."""
+        with _cancelled_at_end(self._channel.stream(path, message, NO_DEADLINE)) as stream:
+            end = None
+            while end is None:
+                messages, end = stream.next(MESSAGES_MAX, NO_DEADLINE)
+                yield from messages
+            if end[0] != Code.OK:
+                code, text, details, fate = end
+                raise error_of(Answer(code, text, details, b"", fate))
+
+    def close(self) -> None:
+        """End the connection; calls that are under way fail. Idempotent."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # How it is done
+
+    def _run(self, operation: Operation[T]) -> T:
+        deadline_s = time.monotonic() + self._timeout_s
+        try:
+            call = next(operation)
+            while True:
+                call = operation.send(self._call(call, deadline_s))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        except MalformedReply as garbage:
+            raise BadReply(f"the reply is not one: {garbage}") from garbage
+
+    def _call(self, call: Call, deadline_s: float) -> bytes:
+        if not call.is_write:
+            return self._exchange(Exchange(call, None, self._budget), call.path, deadline_s)
+        while True:
+            write = self._begin(deadline_s)
+            is_answered = False
+            try:
+                reply = self._exchange(Exchange(call, write, self._budget), call.path, deadline_s)
+                is_answered = True
+                return reply
+            except StartOver:
+                self._line.forgotten(write)
+            finally:
+                self._end(write, is_answered)
+
+    def _exchange(self, exchange: Exchange, path: str, deadline_s: float) -> bytes:
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise exchange.final(DeadlineExceeded(f"no time is left of {self._timeout_s:g} s"))
+            code, text, details, reply, fate = self._channel.call(path, exchange.message(), to_ms(left_s))
+            if code == Code.OK:
+                self._budget.earn()
+                return reply
+            left_s = deadline_s - time.monotonic()
+            time.sleep(exchange.failed(Answer(code, text, details, reply, fate), left_s))
+
+    def _begin(self, deadline_s: float) -> Write:
+        with self._turn:
+            while (write := self._line.begin()) is None:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise DeadlineExceeded("other writes of this client took all the time")
+                self._waiting += 1
+                self._turn.wait(left_s)
+                self._waiting -= 1
+            return write
+
+    def _end(self, write: Write, is_answered: bool) -> None:
+        with self._turn:
+            self._line.end(write, is_answered)
+            if self._waiting:
+                self._turn.notify_all()
+
+    def _read(self, cursor: Cursor[T]) -> Iterator[T]:
+        """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""
+        while not cursor.is_done:
+            exchange = Exchange(Call(cursor.path, b""), None, self._budget)
+            deadline_s = time.monotonic() + self._timeout_s
+            failure = yield from self._read_one(cursor)
+            while failure is not None:
+                exchange.attempts += 1
+                time.sleep(exchange.failed(failure, deadline_s - time.monotonic()))
+                failure = yield from self._read_one(cursor)
+
+    def _read_one(self, cursor: Cursor[T]) -> Generator[T, None, Answer | None]:
+        """One stream; returns how it failed, if it did before anything came."""
+        has_moved = False
+        with _cancelled_at_end(self._channel.stream(cursor.path, cursor.request(), NO_DEADLINE)) as stream:
+            end = None
+            while end is None and not cursor.is_done:
+                messages, end = stream.next(MESSAGES_MAX, to_ms(self._timeout_s))
+                if messages:
+                    news = whole(cursor.take, messages)
+                    has_moved = has_moved or bool(news)
+                    yield from news
+                elif end is None:
+                    raise DeadlineExceeded(f"nothing came for {self._timeout_s:g} s")
+        if end is None or end[0] == Code.OK:
+            self._budget.earn()
+            if end is not None:
+                cursor.ended()
+            return None
+        code, text, details, fate = end
+        failure = Answer(code, text, details, b"", fate)
+        return None if has_moved and is_worth_it(error_of(failure)) else failure
+
+    def _forked(self) -> None:
+        self._start_writing()
+
+
+def whole(take: Callable[[list[bytes]], list[T]], messages: list[bytes]) -> list[T]:
+    try:
+        return take(messages)
+    except MalformedReply as garbage:
+        raise BadReply(f"the reply is not one: {garbage}") from garbage
+
+
+@contextmanager
+def _cancelled_at_end(stream: Stream) -> Iterator[Stream]:
+    try:
+        yield stream
+    finally:
+        stream.cancel()
+
+
+def to_ms(seconds: float) -> int:
+    """At least one: 0 would be over before it began."""
+    return max(1, int(seconds * 1_000))
+
+
+_living: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in _living:
+        client._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
