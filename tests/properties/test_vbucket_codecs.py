@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Restore, Session, Sweep, Tick
+from dkv.model.commands import (
+    AddSlave,
+    Command,
+    CompareAndSet,
+    Delete,
+    DeleteRange,
+    MultiPut,
+    Put,
+    RemoveSlave,
+    Restore,
+    Session,
+    Sweep,
+    Tick,
+)
 from dkv.model.errors import Corrupt
 from dkv.vbucket.entry import decode_entry, encode_entry
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
@@ -26,6 +39,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(MultiPut, st.lists(st.builds(Put, short, short, u64, st.none()), max_size=3).map(tuple), sessions),
     st.builds(Sweep, st.lists(st.tuples(u64, short), max_size=3).map(tuple)),
     st.just(Tick()),
+    st.builds(AddSlave, short),
+    st.builds(RemoveSlave, short),
 )
 digests = st.builds(lambda fill, count: fill * count, st.binary(min_size=1, max_size=1), st.just(16))
 restores = st.builds(Restore, digests, digests.map(lambda half: half * 2), digests, u64, u64)

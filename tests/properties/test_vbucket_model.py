@@ -5,10 +5,25 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put, Session, Sweep, Tick
+from dkv.model.commands import (
+    AddSlave,
+    Command,
+    CompareAndSet,
+    Delete,
+    DeleteRange,
+    MultiPut,
+    Outcome,
+    Put,
+    RemoveSlave,
+    Session,
+    Sweep,
+    Tick,
+)
 from dkv.ports.consensus import EntryTuple
 from dkv.ports.store import RowBatch
-from dkv.vbucket.entry import encode_entry
+from dkv.vbucket.entry import decode_entry, encode_entry
+from dkv.vbucket.history import read_entry
+from dkv.vbucket.outcomes import decode_outcomes, outcomes_key
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.rows import decode_expiry_key, visible
 from dkv.vbucket.sessions import IDLE_MS_MAX
@@ -30,6 +45,8 @@ commands = st.one_of(
     st.builds(MultiPut, st.lists(puts, max_size=3).map(tuple), sessions),
     st.builds(Sweep, st.lists(st.tuples(st.integers(START, START + 60), keys), max_size=3).map(tuple)),
     st.just(Tick()),
+    st.builds(AddSlave, keys),
+    st.builds(RemoveSlave, keys),
 )
 times = st.integers(START, START + 70) | st.just(START + 2 * IDLE_MS_MAX)
 few = st.sampled_from(KEYS[:2])
@@ -59,6 +76,9 @@ class Model:
         self.data: dict[bytes, tuple[bytes, int]] = {}
         self.number, self.log_time = 0, START
         self.sessions: dict[bytes, tuple[int, int, dict[int, Outcome]]] = {}
+        self.slaves: set[bytes] = set()
+        self.changes: list[Put | Delete | DeleteRange] = []
+        """In the order of their numbers, from 1."""
 
     def get(self, key: bytes) -> bytes | None:
         value, expires_at = self.data.get(key, (b"", 1))
@@ -72,7 +92,7 @@ class Model:
         return [self.command(command) for command in commands]
 
     def command(self, command: Command) -> Outcome:
-        session = None if isinstance(command, Sweep | Tick) else command.session
+        session = None if isinstance(command, Sweep | Tick | AddSlave | RemoveSlave) else command.session
         if session is None:
             return self.take(command)
         name, sequence, said = session
@@ -99,16 +119,23 @@ class Model:
                 self.put(put.key, put.value, put.expires_at)
         elif isinstance(command, Delete):
             self.number += 1
+            self.changes.append(Delete(command.key))
             self.data.pop(command.key, None)
         elif isinstance(command, DeleteRange):
             self.number += 1
+            self.changes.append(DeleteRange(command.start, command.end))
             for key in list(self.data):
                 if command.start <= key and (key < command.end or not command.end):
                     del self.data[key]
+        elif isinstance(command, AddSlave):
+            self.slaves.add(command.address)
+        elif isinstance(command, RemoveSlave):
+            self.slaves.discard(command.address)
         return Outcome(True, self.number)
 
     def put(self, key: bytes, value: bytes, expires_at: int) -> None:
         self.number += 1
+        self.changes.append(Put(key, value, expires_at))
         self.data[key] = (value, expires_at)
 
 
@@ -137,9 +164,9 @@ def opened(rows: Rows) -> Replica:
     where = Replica.ranges(row)
     within = [
         sorted((key, value) for key, value in rows.items() if start <= key < end)
-        for start, end in (where.sessions, where.expiries, where.outcomes)
+        for start, end in (where.sessions, where.expiries, where.outcomes, where.slaves)
     ]
-    return Replica.open(1, row, within[0], within[1][:1], within[2][-1:])
+    return Replica.open(1, row, within[0], within[1][:1], within[2][-1:], within[3])
 
 
 def turn(replica: Replica, rows: Rows, committed: Sequence[EntryTuple]) -> list[list[Outcome]]:
@@ -182,6 +209,39 @@ def test_replica_over_random_entries_equals_the_model(made: list[tuple[int, list
         seen = [visible(rows.get(replica.row_key(key)), replica.log_time) for key in KEYS]
         assert seen == [model.get(key) for key in KEYS]
         assert (replica.change_number, replica.log_time) == (model.number, model.log_time)
+        assert replica.slaves.addresses() == sorted(model.slaves)
+
+
+@settings(max_examples=250, deadline=None)
+@given(entries, cuts)
+def test_history_from_log_and_outcomes_equals_the_changes_of_the_model(
+    made: list[tuple[int, list[Command]]], sizes: list[int]
+) -> None:
+    """Every change once, with its number; the tail, made by apply, says the same as what is read of the log."""
+    rows, model, log = first(), Model(), log_of(made)
+    replica, tail = opened(rows), []
+    for part in cut(log, sizes):
+        applied = replica.apply(part, [rows.get(key) for key in replica.keys_read(part)])
+        write(rows, applied.batch)
+        tail += [result.changes for result in applied.results if result.changes is not None]
+    for entry in made:
+        model.entry(*entry)
+    found = [
+        read_entry(index, data, decode_outcomes(rows[outcomes_key(replica.space, index)]))
+        for index, _, _, data in log
+        if decode_entry(data)[1]
+    ]
+    for history in (found, tail):
+        changes = {
+            number: each._replace(session=None)
+            for entry in history
+            for number, each in enumerate(entry.changes(), entry.first_number)
+        }
+        assert list(changes.items()) == list(enumerate(model.changes, 1))
+        for entry in history:
+            records = [(first, list(some)) for first, some in entry.records()]
+            assert [each for _, some in records for each in some] == list(entry.changes())
+            assert all(some for _, some in records)
 
 
 @settings(max_examples=150, deadline=None)

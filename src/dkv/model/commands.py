@@ -84,7 +84,19 @@ class Restore(NamedTuple):
     """Of the staged state."""
 
 
-Command = Put | Delete | DeleteRange | CompareAndSet | MultiPut | Sweep | Tick | Restore
+class AddSlave(NamedTuple):
+    """Notes that a slave follows the vBucket: `host:port` or `zone@host:port`, checked. Takes no change number."""
+
+    address: bytes
+
+
+class RemoveSlave(NamedTuple):
+    """Forgets a slave, if it is known. Takes no change number."""
+
+    address: bytes
+
+
+Command = Put | Delete | DeleteRange | CompareAndSet | MultiPut | Sweep | Tick | Restore | AddSlave | RemoveSlave
 
 
 class Outcome(NamedTuple):

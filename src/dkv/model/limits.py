@@ -8,6 +8,8 @@ KEY_BYTES_MAX = 65_000
 HISTORY_BYTES_MAX = 256 << 20
 """Costs no disk: the log frees no file before it has 512 MiB of them."""
 HISTORY_CHANGES_MIN = 1_000
+CHANGES_REPLY_BYTES_MAX = 16 << 20
+"""Records of a GetChanges reply; slaves of the original receive 50 MiB."""
 ENTRY_OVERHEAD_BYTES = 40
 """Tags, lengths, expireTS and ttlMs of an entry of a batch, at most."""
 
@@ -41,5 +43,7 @@ class Limits:
 
     @property
     def reply_message_bytes_max(self) -> int:
-        """Of an encoded reply: the longest MultiGet, or one pair of an Iterate, and what surrounds it."""
-        return max(self.reply_bytes_max, self.key_bytes_max + self.value_bytes_max) + (64 << 10)
+        """Of an encoded reply: the longest MultiGet or GetChanges, or one pair of an Iterate or one record of a change,
+        which has it twice, and what surrounds it."""
+        pair, record = self.key_bytes_max + self.value_bytes_max, 2 * self.message_bytes_max
+        return max(self.reply_bytes_max, CHANGES_REPLY_BYTES_MAX, pair, record) + (64 << 10)

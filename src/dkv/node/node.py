@@ -211,7 +211,12 @@ class Node:
     def _view(self) -> View:
         replica = self.replica
         return View(
-            replica.log_time, replica.change_number, replica.history_id, self.is_readable, replica.earliest_change
+            replica.log_time,
+            replica.change_number,
+            replica.history_id,
+            self.is_readable,
+            replica.earliest_change,
+            replica.slaves.addresses,
         )
 
     def _feed(self, turn: Turn, now: Now, is_busy: bool) -> None:

@@ -44,7 +44,8 @@ def _load(vbucket: int, row: bytes, store: Store) -> Replica:
     first_expiries = _read_some(store, *replica_ranges.expiries)
     last_outcomes = _read_some(store, *replica_ranges.outcomes, reverse=True)
     staging_row = store.get_many([Replica.staging_key(vbucket)])[0]
-    return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes, staging_row=staging_row)
+    slaves = _read_all(store, *replica_ranges.slaves)
+    return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes, slaves, staging_row=staging_row)
 
 
 def _find_history(replica: Replica, store: Store, first_index: int) -> None:

@@ -13,12 +13,14 @@ from dkv.wire import messages as wire
 from dkv.wire import methods, schema
 
 
-def answer(request: wire.ServerReflectionRequest) -> wire.ServerReflectionResponse:
-    """The answer to one question; what cannot be found is an answer too (error_response)."""
+def answer(
+    request: wire.ServerReflectionRequest, services: Sequence[str] = methods.SERVICES
+) -> wire.ServerReflectionResponse:
+    """The answer to one question of a server with these services; what cannot be found is an answer too."""
     reply = wire.ServerReflectionResponse(valid_host=request.host, original_request=request)
     match request.WhichOneof("message_request"):
         case "list_services":
-            reply.list_services_response.service.extend(wire.ServiceResponse(name=name) for name in methods.SERVICES)
+            reply.list_services_response.service.extend(wire.ServiceResponse(name=name) for name in services)
         case "file_by_filename":
             _add_file(reply, request.file_by_filename)
         case "file_containing_symbol":
@@ -71,9 +73,10 @@ def _refuse(reply: wire.ServerReflectionResponse, code: Code, text: str) -> None
 
 
 class ReflectionService:
-    """Stateless."""
+    """Knows which services there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, services: Sequence[str] = methods.SERVICES) -> None:
+        self._services = services
         self.accepts: dict[int, Accept] = {
             methods.REFLECTION: self.server_reflection_info,
             methods.REFLECTION_ALPHA: self.server_reflection_info,
@@ -84,4 +87,4 @@ class ReflectionService:
         """ServerReflectionRequest: one answer each; a call that asks more often is here more often."""
         ids, requests = parse_each(wire.ServerReflectionRequest.FromString, call_ids, messages, turn)
         for call_id, request in zip(ids, requests, strict=True):
-            turn.items.append((call_id, [answer(request).SerializeToString()]))
+            turn.items.append((call_id, [answer(request, self._services).SerializeToString()]))

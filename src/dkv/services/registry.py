@@ -14,16 +14,15 @@ from dkv.services.metrics import Metrics, Stats
 from dkv.services.node_status import NodeStatusService
 from dkv.services.ops import OpsService
 from dkv.services.reflection import ReflectionService
+from dkv.services.replication import ReplicationService
 from dkv.services.turn import Turn
-from dkv.wire.methods import METHODS
+from dkv.wire.methods import METHODS, services_of
 
 
 class Services:
     """What a node serves. One thread calls it."""
 
     def __init__(self, limits: Limits, identity: NodeIdentity | None = None) -> None:
-        self.methods: list[tuple[str, int]] = list(METHODS)
-        """(path, mode), by method number: what an edge server is made with."""
         self.kv = KvService(limits)
         self.health = HealthService()
         identity = identity or NodeIdentity()
@@ -33,19 +32,24 @@ class Services:
             identity, lambda: self.health.is_serving, lambda: self.metrics.sources.node()
         )
         self.ops = OpsService(self.health, self.metrics)
-        self._accepts: dict[int, Accept] = {
+        accepts: dict[int, Accept] = {
             **self.kv.accepts,
             **self.health.accepts,
-            **ReflectionService().accepts,
             **self.discovery_node.accepts,
             **self.node_status.accepts,
             **FeedService(limits).accepts,
             **BackupService().accepts,
         }
+        if identity.role == "master":
+            accepts |= ReplicationService().accepts
+        accepts |= ReflectionService(services_of(METHODS[number][0] for number in accepts)).accepts
+        self._accepts = [accepts[number] for number in sorted(accepts)]
+        self.methods: list[tuple[str, int]] = [METHODS[number] for number in sorted(accepts)]
+        """(path, mode) of what this role serves: what an edge server is made with; its numbers are places here."""
         self.discovery_node.beat(self.health.is_serving)
 
     def accept(self, method: int, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
-        """Fills the turn's columns with what the calls of one method ask for. Never raises for what was sent."""
+        """Fills the turn's columns with what the calls of one of `methods` ask for. Never raises for what was sent."""
         self._accepts[method](call_ids, messages, turn)
 
     def accept_http(self, requests: Sequence[HttpRequest], turn: Turn) -> None:

@@ -45,6 +45,8 @@ class View:
     """False: nothing may be read now (INVARIANTS 5), and the reads of the turn fail."""
     oldest_change: int = 1
     """The oldest in the history; `change_number` + 1 when none is kept."""
+    slaves: Callable[[], Sequence[bytes]] = list
+    """The addresses of the slaves that are registered."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ def data_folder(values: Mapping[str, Any]) -> str:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    if values["role"] != "none":
+    if values["role"] not in ("none", "master"):
         raise SettingsError(f"role {values['role']}: not available yet")
     if values["diskless"] and values["db-engine"] == "rocksdb":
         raise SettingsError("diskless is available only on Badger storage")

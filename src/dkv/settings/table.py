@@ -185,7 +185,7 @@ _NOW = (
     Option("dc-id", v.text, "default", "data centre of this node", _SELF, (), "NAME"),
     Option("database", v.text, "default", "database this node serves", _SELF, (), "NAME"),
     Option("vbucket", v.text, "default", "vBucket this node serves", _SELF, (), "NAME"),
-    Option("role", v.role, "none", "part in a cluster: none (alone)", _SELF, ("dbRole",), "ROLE"),
+    Option("role", v.role, "none", "none (alone) or master (slaves may follow)", _SELF, ("dbRole",), "ROLE"),
 )
 
 _NOT_YET = (

@@ -13,6 +13,7 @@ from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
+from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.storage.memory import NO_PRESSURE, MemoryStore
 from dkv.testing.backups import Shelf
@@ -63,7 +64,7 @@ class Machine:
         consensus = NativeConsensus(raft, cast(Any, log))
         random = SeededRandom(self._seed, f"node {self.lives}")
         replica = open_vbucket(VBUCKET, self._replica_id, self.store, consensus, self.clock, random)
-        services = Services(self._limits)
+        services = Services(self._limits, NodeIdentity(role="master"))
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
         node = Node(
             edge=edge,

@@ -13,6 +13,7 @@ it: rows written earlier in the turn are found in `rows`, ranges deleted earlier
 | multi-put | 1 per entry, also for a key given twice | as puts, in order |
 | sweep | none | index rows that are due, and records whose own expiry is due (checked again here) |
 | tick | none | |
+| add-slave, remove-slave | none | the registry of slaves |
 
 A put that is expired at its own log time removes the row: the key is absent at once (COMPATIBILITY 1.3).
 """
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
 from dkv.model.commands import (
+    AddSlave,
     Command,
     CompareAndSet,
     Delete,
@@ -28,12 +30,14 @@ from dkv.model.commands import (
     MultiPut,
     Outcome,
     Put,
+    RemoveSlave,
     Session,
     Sweep,
     Tick,
 )
 from dkv.vbucket.rows import EXPIRY, Range, data_range, decode_row, encode_row, prefix, visible
 from dkv.vbucket.sessions import Sessions
+from dkv.vbucket.slaves import Slaves
 
 _U64 = Struct(">Q")
 _new = tuple.__new__
@@ -43,7 +47,13 @@ class Applying:
     """The work on one turn's entries: rows and ranges to write, and the state as of the last command."""
 
     def __init__(
-        self, space: int, sessions: Sessions, change_number: int, log_time: int, earliest_expiry: int | None
+        self,
+        space: int,
+        sessions: Sessions,
+        slaves: Slaves,
+        change_number: int,
+        log_time: int,
+        earliest_expiry: int | None,
     ) -> None:
         self.rows: dict[bytes, bytes | None] = {}
         """By row key: at once the batch to write and what later commands of the turn see."""
@@ -52,6 +62,7 @@ class Applying:
         self.log_time = log_time
         self.earliest_expiry = earliest_expiry
         self.sessions = sessions
+        self.slaves = slaves
         self._space = space
         self._data = prefix(space)
         self._index = prefix(space + EXPIRY)
@@ -172,6 +183,13 @@ class Applying:
     def tick(self, command: Tick) -> bool:
         return True
 
+    def add_slave(self, command: AddSlave) -> bool:
+        return self.slaves.add(command.address, self.rows)
+
+    def remove_slave(self, command: RemoveSlave) -> bool:
+        self.slaves.remove(command.address, self.rows)
+        return True
+
 
 _STEPS: dict[type, Callable[..., bool]] = {
     Put: Applying.put,
@@ -181,12 +199,16 @@ _STEPS: dict[type, Callable[..., bool]] = {
     CompareAndSet: Applying.compare_and_set,
     Sweep: Applying.sweep,
     Tick: Applying.tick,
+    AddSlave: Applying.add_slave,
+    RemoveSlave: Applying.remove_slave,
 }
 
 
 def _takes_number(command: Command) -> bool:
     """Whether a command of this kind that took no number must have failed, or been refused or repeated."""
-    return not isinstance(command, Sweep | Tick) and not (isinstance(command, MultiPut) and not command.puts)
+    if isinstance(command, MultiPut):
+        return bool(command.puts)
+    return not isinstance(command, Sweep | Tick | AddSlave | RemoveSlave)
 
 
 def keys_read(commands: Sequence[Command]) -> list[bytes]:

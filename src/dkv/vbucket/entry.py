@@ -13,12 +13,14 @@ from struct import Struct
 from struct import error as struct_error
 
 from dkv.model.commands import (
+    AddSlave,
     Command,
     CompareAndSet,
     Delete,
     DeleteRange,
     MultiPut,
     Put,
+    RemoveSlave,
     Restore,
     Session,
     Sweep,
@@ -29,6 +31,7 @@ from dkv.model.errors import Corrupt, InvariantBroken
 VERSION = 1
 # Kinds of command. Persisted: do not renumber.
 PUT, PUT_EXPIRING, DELETE, DELETE_RANGE, COMPARE_AND_SET, MULTI_PUT, SWEEP, TICK, RESTORE = range(1, 10)
+ADD_SLAVE, REMOVE_SLAVE = 10, 11
 _RESTORE_KIND = bytes((RESTORE,))
 WITH_SESSION = 0x80
 """Persisted. Added to the kind when a session follows it."""
@@ -36,7 +39,7 @@ SESSION_BYTES_MAX = 16
 
 _HEAD = Struct(">BBQI")
 _PUT, _PUT_EXPIRING = Struct(">BHI"), Struct(">BHIQ")
-_DELETE, _DELETE_RANGE, _CAS, _COUNTED = Struct(">BH"), Struct(">BHH"), Struct(">BHIIQ"), Struct(">BI")
+_NAMED, _DELETE_RANGE, _CAS, _COUNTED = Struct(">BH"), Struct(">BHH"), Struct(">BHIIQ"), Struct(">BI")
 _CANDIDATE, _SEQUENCES = Struct(">QH"), Struct(">QQ")
 _RESTORE = Struct(">16s32s16sQQ")
 # The same bodies without the kind, which the decoder has read by then.
@@ -84,7 +87,7 @@ def _encode_put(put: Put) -> tuple[bytes, ...]:
 
 
 def _encode_delete(command: Delete) -> tuple[bytes, ...]:
-    return _sessioned(_DELETE.pack(DELETE, len(command.key)), command.session), command.key
+    return _sessioned(_NAMED.pack(DELETE, len(command.key)), command.session), command.key
 
 
 def _encode_delete_range(command: DeleteRange) -> tuple[bytes, ...]:
@@ -125,6 +128,14 @@ def _encode_restore(command: Restore) -> tuple[bytes, ...]:
     return bytes((RESTORE,)), _RESTORE.pack(*command)
 
 
+def _encode_add_slave(command: AddSlave) -> tuple[bytes, ...]:
+    return _NAMED.pack(ADD_SLAVE, len(command.address)), command.address
+
+
+def _encode_remove_slave(command: RemoveSlave) -> tuple[bytes, ...]:
+    return _NAMED.pack(REMOVE_SLAVE, len(command.address)), command.address
+
+
 _ENCODERS: dict[type, Callable[..., Sequence[bytes]]] = {
     Delete: _encode_delete,
     DeleteRange: _encode_delete_range,
@@ -133,6 +144,8 @@ _ENCODERS: dict[type, Callable[..., Sequence[bytes]]] = {
     Sweep: _encode_sweep,
     Tick: _encode_tick,
     Restore: _encode_restore,
+    AddSlave: _encode_add_slave,
+    RemoveSlave: _encode_remove_slave,
 }
 
 
@@ -270,6 +283,16 @@ def _decode_restore(data: bytes, at: int, session: Session | None) -> tuple[Rest
     return Restore(*_RESTORE.unpack_from(data, at)), at + _RESTORE.size
 
 
+def _decode_add_slave(data: bytes, at: int, session: Session | None) -> tuple[AddSlave, int]:
+    end = at + 2 + _KEY.unpack_from(data, at)[0]
+    return AddSlave(data[at + 2 : end]), end
+
+
+def _decode_remove_slave(data: bytes, at: int, session: Session | None) -> tuple[RemoveSlave, int]:
+    end = at + 2 + _KEY.unpack_from(data, at)[0]
+    return RemoveSlave(data[at + 2 : end]), end
+
+
 _DECODERS: dict[int, Callable[[bytes, int, Session | None], tuple[Command, int]]] = {
     PUT: _decode_put,
     PUT_EXPIRING: _decode_put_expiring,
@@ -280,4 +303,6 @@ _DECODERS: dict[int, Callable[[bytes, int, Session | None], tuple[Command, int]]
     SWEEP: _decode_sweep,
     TICK: _decode_tick,
     RESTORE: _decode_restore,
+    ADD_SLAVE: _decode_add_slave,
+    REMOVE_SLAVE: _decode_remove_slave,
 }

@@ -8,7 +8,18 @@ with it, so whatever is looked for in the history is found by halving.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put, Sweep, Tick
+from dkv.model.commands import (
+    AddSlave,
+    Command,
+    CompareAndSet,
+    Delete,
+    DeleteRange,
+    MultiPut,
+    Put,
+    RemoveSlave,
+    Sweep,
+    Tick,
+)
 from dkv.model.errors import InvariantBroken
 from dkv.vbucket.entry import decode_entry
 from dkv.vbucket.outcomes import EntryOutcomes, OutcomesAt
@@ -66,7 +77,7 @@ def changes_of(command: Command) -> Sequence[Change]:
             return (Put(command.key, command.value, command.expires_at),)
         case MultiPut():
             return command.puts
-        case Sweep() | Tick():
+        case Sweep() | Tick() | AddSlave() | RemoveSlave():
             return ()
     raise InvariantBroken(f"a command of no known kind in the history: {command}")
 

@@ -29,6 +29,7 @@ from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
 from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes, outcomes_key
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
+from dkv.vbucket.slaves import Slaves
 from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, staging_key
 
 NO_CONFS: Mapping[int, Conf] = {}
@@ -41,6 +42,7 @@ class Ranges(NamedTuple):
     expiries: Range
     outcomes: Range
     sessions: Range
+    slaves: Range
 
 
 class Proposal(NamedTuple):
@@ -75,7 +77,13 @@ class Replica:
     """State and decisions of one replica. Owned by the node's thread."""
 
     def __init__(
-        self, metadata: Metadata, sessions: Sessions, earliest_expiry: int | None, log_bytes: int, jump_ms_max: int
+        self,
+        metadata: Metadata,
+        sessions: Sessions,
+        slaves: Slaves,
+        earliest_expiry: int | None,
+        log_bytes: int,
+        jump_ms_max: int,
     ) -> None:
         m = metadata
         self.vbucket, self.replica, self.space = m.vbucket, m.replica, m.space
@@ -88,6 +96,7 @@ class Replica:
         """No row of the expiry index is below it; None: the index is empty."""
         self.clock = LogClock(m.log_time, jump_ms_max)
         self.sessions = sessions
+        self.slaves = slaves
         self.log_bytes = log_bytes
         """Of all entries with commands up to the applied one, as the outcomes rows count them."""
         self.earliest_index = 1
@@ -120,12 +129,18 @@ class Replica:
 
     @staticmethod
     def ranges(metadata_row: bytes) -> Ranges:
-        """Where the other rows lie: `open` wants all of `sessions`, the first of `expiries`, the last of `outcomes`.
+        """Where the other rows lie: `open` wants all of `sessions` and `slaves`, the first of `expiries`, the last of
+        `outcomes`.
 
         Raises Corrupt."""
-        space = decode_metadata(metadata_row).space
+        metadata = decode_metadata(metadata_row)
+        space = metadata.space
         return Ranges(
-            rows.data_range(space), rows.expiry_range(space), rows.outcomes_range(space), rows.session_range(space)
+            rows.data_range(space),
+            rows.expiry_range(space),
+            rows.outcomes_range(space),
+            rows.session_range(space),
+            rows.slaves_range(metadata.vbucket),
         )
 
     @classmethod
@@ -136,6 +151,7 @@ class Replica:
         session_rows: Iterable[tuple[bytes, bytes]],
         first_expiries: Sequence[tuple[bytes, bytes]],
         last_outcomes: Sequence[tuple[bytes, bytes]],
+        slave_rows: Iterable[tuple[bytes, bytes]] = (),
         jump_ms_max: int = JUMP_MS_MAX,
         staging_row: bytes | None = None,
     ) -> Self:
@@ -145,9 +161,11 @@ class Replica:
             raise Corrupt(f"metadata of vBucket {metadata.vbucket} where that of {vbucket} belongs")
         sessions = Sessions(metadata.space)
         sessions.load(session_rows)
+        slaves = Slaves(vbucket)
+        slaves.load(slave_rows)
         earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
         log_bytes = decode_outcomes(last_outcomes[0][1]).log_bytes if last_outcomes else 0
-        replica = cls(metadata, sessions, earliest, log_bytes, jump_ms_max)
+        replica = cls(metadata, sessions, slaves, earliest, log_bytes, jump_ms_max)
         replica.staged = decode_staged(staging_row) if staging_row is not None else None
         return replica
 
@@ -236,7 +254,7 @@ class Replica:
         todo = self._todo(entries, len(values), confs)
         if todo and todo[0][3] and isinstance(restore := todo[0][3][0], Restore):
             return self._restore(todo[0], restore)
-        work = Applying(self.space, self.sessions, self.change_number, self.log_time, self.earliest_expiry)
+        work = Applying(self.space, self.sessions, self.slaves, self.change_number, self.log_time, self.earliest_expiry)
         read = iter(values)
         results: list[EntryResult] = []
         log_bytes = self.log_bytes

@@ -30,9 +30,11 @@ DATA, EXPIRY, OUTCOMES, SESSIONS = range(SPACES_PER_BLOCK)
 INSTALLED_SPACE_MIN = 1 << 31
 """Persisted. Blocks from here on are handed out to installs, one after the other."""
 METADATA_KIND = b"\0\0\0\0\1"
-"""Persisted. Space 0, kind 1; other kinds of internal row may follow."""
+"""Persisted. Space 0, kind 1."""
 STAGING_KIND = b"\0\0\0\0\2"
 """Persisted. Space 0, kind 2: see `dkv.vbucket.staging`."""
+SLAVES_KIND = b"\0\0\0\0\3"
+"""Persisted. Space 0, kind 3: see `dkv.vbucket.slaves`."""
 EXPIRES = 1
 """Persisted. The one flag of a row."""
 
@@ -84,6 +86,16 @@ def metadata_key(vbucket: int) -> bytes:
 def metadata_range() -> Range:
     """The metadata rows of every vBucket of the folder, by vBucket."""
     return METADATA_KIND, b"\0\0\0\0\2"
+
+
+def slave_key(vbucket: int, address: bytes) -> bytes:
+    """Where the registry of slaves notes an address; its row is empty."""
+    return SLAVES_KIND + _U32.pack(vbucket) + address
+
+
+def slaves_range(vbucket: int) -> Range:
+    """The registry of slaves of a vBucket."""
+    return SLAVES_KIND + _U32.pack(vbucket), SLAVES_KIND + _U32.pack(vbucket + 1)
 
 
 def formed_space(vbucket: int) -> int:

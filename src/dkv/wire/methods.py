@@ -1,5 +1,7 @@
 """Every RPC the server answers. A method's number is its place in METHODS; numbers live within one process only."""
 
+from collections.abc import Iterable
+
 PUT_PATH = "/dkv.serverpb.DKV/Put"
 DELETE_PATH = "/dkv.serverpb.DKV/Delete"
 GET_PATH = "/dkv.serverpb.DKV/Get"
@@ -20,6 +22,10 @@ BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
 RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
 TAKE_BACKUP_PATH = "/dkv.v1.Backups/Take"
 RESTORE_BACKUP_PATH = "/dkv.v1.Backups/Restore"
+GET_CHANGES_PATH = "/dkv.serverpb.DKVReplication/GetChanges"
+ADD_REPLICA_PATH = "/dkv.serverpb.DKVReplication/AddReplica"
+REMOVE_REPLICA_PATH = "/dkv.serverpb.DKVReplication/RemoveReplica"
+GET_REPLICAS_PATH = "/dkv.serverpb.DKVReplication/GetReplicas"
 
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
 """Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
@@ -45,6 +51,10 @@ METHODS: tuple[tuple[str, int], ...] = (
     (RESTORE_PATH, UNARY),
     (TAKE_BACKUP_PATH, REPLY_STREAM),
     (RESTORE_BACKUP_PATH, REPLY_STREAM),
+    (GET_CHANGES_PATH, UNARY),
+    (ADD_REPLICA_PATH, UNARY),
+    (REMOVE_REPLICA_PATH, UNARY),
+    (GET_REPLICAS_PATH, UNARY),
 )
 """(path, mode), by method number."""
 
@@ -69,7 +79,17 @@ METHODS: tuple[tuple[str, int], ...] = (
     RESTORE,
     TAKE_BACKUP,
     RESTORE_BACKUP,
+    GET_CHANGES,
+    ADD_REPLICA,
+    REMOVE_REPLICA,
+    GET_REPLICAS,
 ) = range(len(METHODS))
 
-SERVICES: tuple[str, ...] = tuple(sorted({path.split("/")[1] for path, _ in METHODS}))
-"""Fully qualified names of the services with at least one method here."""
+
+def services_of(paths: Iterable[str]) -> tuple[str, ...]:
+    """Fully qualified names of the services with at least one of these methods; reflection is always among them."""
+    return tuple(sorted({path.split("/")[1] for path in (*paths, REFLECTION_PATH, REFLECTION_ALPHA_PATH)}))
+
+
+SERVICES = services_of(path for path, _ in METHODS)
+"""Those of a server that serves all."""

@@ -5,12 +5,14 @@ from hypothesis import strategies as st
 
 from dkv.model.commands import Outcome
 from dkv.model.limits import Limits
+from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.services.turn import Turn, View
 from dkv.wire import messages as wire
 from dkv.wire import methods
 
-SERVICES = Services(Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60))
+LIMITS = Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60)
+SERVICES = Services(LIMITS, NodeIdentity(role="master"))
 U64 = st.integers(0, 2**64 - 1)
 SHORT = st.binary(max_size=60)
 NEAR_MISSES = st.one_of(

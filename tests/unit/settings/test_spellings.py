@@ -20,6 +20,7 @@ SPELLINGS = [
     ("db-engine", " rocksdb ", "db_engine", "rocksdb"),
     ("dbRole", "standalone", "role", "none"),
     ("role", " None ", "role", "none"),
+    ("role", "Master", "role", "master"),
     ("blockCacheSize", "0", "block_cache_size", 0),
     ("block-cache-size", "1GiB", "block_cache_size", 1 << 30),
     ("log-level", "WARNING", "log_level", "warn"),

@@ -35,6 +35,7 @@ def test_row_of_each_kind_has_the_golden_bytes() -> None:
         "outcomes key": outcomes_key(12, 900),
         "outcomes row": encode_outcomes(OUTCOMES),
         "metadata row": encode_metadata(METADATA),
+        "registry of slaves key": rows.slave_key(3, b"zone@host:8080"),
     }
     text = "".join(f"{name}: {data.hex()}\n" for name, data in made.items())
     assert text == (GOLDEN / "rows-v2.txt").read_text()
