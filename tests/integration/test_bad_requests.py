@@ -18,7 +18,8 @@ from dkv.wire.methods import DELETE_RANGE_PATH, METHODS
 
 KEY_BYTES_MAX = 65_000
 VALUE_BYTES_MAX = REQUEST_BYTES_MAX = 4 << 20
-PATHS = [path for path, _ in METHODS]
+PATHS = [path for path, _ in METHODS if "DKVReplication" not in path]
+"""Of role none."""
 IGNORES_ITS_REQUEST = {"/dkv.v1.KV/Limits", "/dkv.serverpb.DKVDiscoveryNode/GetStatus", "/dkv.v1.Status/GetNodeStatus"}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SEED = 20_240_501
