@@ -199,9 +199,12 @@ class Raft:
         prev_index: int,
         prev_term: int,
         entries: Sequence[EntryTuple],
+        *,
+        log_first: int | None = ...,
     ) -> None:
         """Start or restart a group: members as of `applied`; `entries` follow (prev_index, prev_term) contiguously and
-        reach back to `applied` + 1 at least. ValueError when the parts contradict each other."""
+        reach back to `applied` + 1 at least. The log on disk begins at `log_first`; None: where `entries` begin.
+        ValueError when the parts contradict each other."""
 
     def close_group(self, group: int) -> bool: ...
     def campaign(self, group: int) -> bool:
@@ -237,12 +240,13 @@ class Raft:
                 list[bytes],
                 tuple[int, int, int] | None,
                 int,
+                list[tuple[int, int]],
             ]
         ],
     ]:
         """Only groups with work: (group, committed entries, messages [(peer, bytes)] to send at once, messages to send
         once `number` is durable, confirmed reads [(context, index)], lost reads [context], (leader, role, term) or
-        None if unchanged, number or 0)."""
+        None if unchanged, number or 0, [low, high) of the log that followers far behind need: see `fetched`)."""
 
     def applied(self, marks: Sequence[tuple[int, int]]) -> None:
         """(group, index): entries up to here are applied."""
@@ -250,6 +254,13 @@ class Raft:
     def compact(self, group: int, index: int) -> None:
         """Forget entries up to `index` in memory (the log keeps its own bounds). What every member is known to have is
         forgotten without being told."""
+
+    def cut(self, group: int, index: int) -> None:
+        """The log on disk has been cut up to `index`, and so is what is in memory."""
+
+    def fetched(self, group: int, low: int, prev_term: int, entries: Sequence[EntryTuple]) -> None:
+        """What `ready` wanted to have of the log, from `low` on behind an entry of `prev_term`; nothing when it could
+        not be read, and then it is wanted again at the follower's next reply."""
 
     def status(self, group: int) -> dict[str, object]:
         """role (0 follower 1 candidate 2 leader 3 pre-candidate), leader, term, vote, commit, persisted, applied,

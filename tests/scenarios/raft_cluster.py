@@ -27,9 +27,22 @@ class Disk:
 
     conf: Conf
     hard: tuple[int, int, int] = (1, 0, 1)
+    prev: tuple[int, int] = FIRST
+    """(index, term) of the entry before the first one."""
     entries: list[Entry] = field(default_factory=list)
     applied: int = 1
     unsynced: list[tuple[int, tuple[int, int, int] | None, list[Entry]]] = field(default_factory=list)
+
+    def cut(self, index: int) -> None:
+        self.prev = next((entry[:2] for entry in self.entries if entry[0] == index), self.prev)
+        self.entries = [entry for entry in self.entries if entry[0] > index]
+
+    def read(self, low: int, high: int) -> tuple[int, list[Entry]]:
+        """(term of the entry before, entries [low, high)); nothing when some of it was cut."""
+        terms = {self.prev[0]: self.prev[1]} | {entry[0]: entry[1] for entry in self.entries}
+        if low - 1 not in terms:
+            return 0, []
+        return terms[low - 1], [entry for entry in self.entries if low <= entry[0] < high]
 
     def sync(self) -> list[int]:
         """The ready numbers that are durable now."""
@@ -46,11 +59,12 @@ class Replica:
         self.number, self.disk = number, disk
         self.waiting: list[tuple[int, bytes]] = []
         """Messages that may leave once a ready number is durable."""
+        self.wanted: list[tuple[int, int]] = []
         self.raft = self._open()
 
     def _open(self) -> Raft:
         raft = Raft(seed=self.number)
-        disk, (index, term) = self.disk, FIRST
+        disk, (index, term) = self.disk, self.disk.prev
         raft.open_group(GROUP, self.number, disk.conf, disk.applied, disk.hard, index, term, disk.entries)
         return raft
 
@@ -86,6 +100,9 @@ class Cluster:
             "late": self.late,
             "drop": self.drop,
             "stabilize": self.stabilize,
+            "forget": self.forget,
+            "cut": self.cut,
+            "fetch": self.fetch,
             "isolate": self.isolate,
             "heal": self.heal,
             "crash": self.crash,
@@ -143,7 +160,7 @@ class Cluster:
         for _, ready_number, hard, entries in writes.items():
             replica.disk.unsynced.append((ready_number, hard, entries))
             yield f"write {ready_number}: {_hard_text(hard)}{_entries_text(entries)}".rstrip()
-        for _, committed, messages, after, reads, lost, leadership, ready_number in groups:
+        for _, committed, messages, after, reads, lost, leadership, ready_number, fetches in groups:
             if leadership is not None:
                 leader, role, term = leadership
                 yield f"{ROLES[role]} in term {term}, leader {leader or 'unknown'}"
@@ -154,6 +171,8 @@ class Cluster:
             yield from self._apply(replica, committed)
             yield from (f"read {context.decode()} at {index}" for context, index in reads)
             yield from (f"read {context.decode()} is lost" for context in lost)
+            replica.wanted += fetches
+            yield from (f"wants {low} to {high - 1} of the log" for low, high in fetches)
 
     def sync(self, number: str) -> Iterable[str]:
         replica = self.replicas[int(number)]
@@ -202,6 +221,27 @@ class Cluster:
                     lines = list(command(str(number)))
                     moved = moved or bool(lines)
                     yield from (f"{name} {number}: {line}" for line in lines)
+
+    def forget(self, number: str, index: str) -> Iterable[str]:
+        """Keep entries up to `index` on disk only."""
+        self._raft(number).compact(GROUP, int(index))
+        return []
+
+    def cut(self, number: str, index: str) -> Iterable[str]:
+        """Keep no entries up to `index`, not on disk either."""
+        replica = self.replicas[int(number)]
+        replica.raft.cut(GROUP, int(index))
+        replica.disk.cut(int(index))
+        return []
+
+    def fetch(self, number: str, count: str = "1000") -> Iterable[str]:
+        """Read what Raft wants of the log, at most so many entries of each range."""
+        replica = self.replicas[int(number)]
+        wanted, replica.wanted = replica.wanted, []
+        for low, high in wanted:
+            prev_term, entries = replica.disk.read(low, min(high, low + int(count)))
+            replica.raft.fetched(GROUP, low, prev_term, entries)
+            yield f"{_entries_text(entries) or 'nothing'}"
 
     def isolate(self, number: str) -> Iterable[str]:
         """Nothing reaches it or leaves it, what is under way included."""

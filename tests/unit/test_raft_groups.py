@@ -18,6 +18,9 @@ class MemoryLog:
         self.hard, self.before, self.entries = {}, {}, {}
         self.open = []
         self.failed = None
+        self.fetches = []
+        self.fetched_most = 1000
+        """Entries of one fetch, at most: what its limit of bytes comes to."""
 
     def create_group(self, group, hard_state, prev_index, prev_term):
         self.hard[group], self.before[group], self.entries[group] = hard_state, (prev_index, prev_term), []
@@ -53,6 +56,18 @@ class MemoryLog:
         dropped = [entry for entry in self.entries[group] if entry[0] <= index]
         if dropped:
             self.before[group], self.entries[group] = dropped[-1][:2], kept
+
+    def fetch(self, token, group, low, high, bytes_max):
+        self.fetches.append((token, group, low, high))
+
+    def fetched(self):
+        asked, self.fetches = self.fetches, []
+        return [(token, self.fetched_now(*what)) for token, *what in asked]
+
+    def fetched_now(self, group, low, high):
+        if low <= self.before[group][0]:
+            return "cut"
+        return self.read(group, low, high, 0)[: self.fetched_most]
 
     def stats(self):
         return {}
@@ -259,7 +274,9 @@ class Cluster:
         return moved
 
     def settle(self, down=()):
-        while self.turn(down) or any(self.logs[id].open for id in self.nodes if id not in down):
+        while self.turn(down) or any(
+            self.logs[id].open or self.logs[id].fetches for id in self.nodes if id not in down
+        ):
             pass
 
     def elect(self, ticks=100, down=()):
@@ -315,6 +332,55 @@ def test_leader_keeps_what_a_lagging_follower_needs():
     cluster.nodes[leader].propose(GROUP, b"more")
     cluster.settle()
     assert cluster.nodes[leader].status(GROUP)["first_index"] > 300
+
+
+@pytest.mark.parametrize("fetched_most", [1, 2, 100])
+def test_follower_below_the_window_is_fed_from_the_log(fetched_most):
+    """What the leader holds on disk only is read for the follower, in as many parts as it takes, until it is even."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    away = next(id for id in THREE[0] if id != leader)
+    for number in range(30):
+        cluster.nodes[leader].propose(GROUP, b"%d" % number)
+        cluster.settle(down=(away,))
+    cluster.nodes[leader].release(GROUP, 25)
+    cluster.logs[leader].fetched_most = fetched_most
+    assert cluster.nodes[leader].status(GROUP)["first_index"] == 26
+    cluster.elect(ticks=200)
+    assert cluster.committed[away] == cluster.committed[leader]
+
+
+def test_reads_for_followers_and_for_the_history_do_not_mix():
+    """Whoever asked for entries gets its own, whoever collects them; a range that was cut goes to nobody's harm."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    away = next(id for id in THREE[0] if id != leader)
+    for number in range(9):
+        cluster.nodes[leader].propose(GROUP, b"%d" % number)
+        cluster.settle(down=(away,))
+    node = cluster.nodes[leader]
+    node.release(GROUP, 8)
+    node.fetch(1, GROUP, 3, 5, 100)
+    cluster.elect(ticks=200)
+    assert [(token, [entry[0] for entry in entries]) for token, entries in node.fetched()] == [(1, [3, 4])]
+    assert cluster.committed[away] == cluster.committed[leader]
+
+
+def test_follower_below_the_log_waits_without_harm():
+    """Where the log itself is cut only a snapshot helps: the others go on, and no read is asked for in a loop."""
+    cluster = Cluster()
+    leader = cluster.elect()
+    away = next(id for id in THREE[0] if id != leader)
+    for number in range(9):
+        cluster.nodes[leader].propose(GROUP, b"%d" % number)
+        cluster.settle(down=(away,))
+    cluster.nodes[leader].cut(GROUP, 8)
+    cluster.elect(ticks=50)
+    assert cluster.logs[leader].fetches == []
+    assert cluster.nodes[leader].propose(GROUP, b"more")
+    cluster.settle()
+    assert cluster.committed[leader][-1][3] == b"more"
+    assert len(cluster.committed[away]) < len(cluster.committed[leader])
 
 
 def test_transfer_leader_moves_leadership():

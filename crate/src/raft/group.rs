@@ -30,6 +30,8 @@ pub struct Opening {
     pub hard: Hard,
     pub prev: (u64, u64),
     pub entries: Vec<Entry>,
+    /// The first entry that the log has; those before `entries` are read from it when a follower needs them.
+    pub log_first: u64,
 }
 
 /// What one turn of a group produced, besides writes.
@@ -46,6 +48,8 @@ pub struct News {
     pub leadership: Option<(u64, StateRole, u64)>,
     /// The write that `messages_after` wait for; 0 when there is none.
     pub number: u64,
+    /// [low, high) of the log that a follower needs: see `fetched`.
+    pub fetches: Vec<(u64, u64)>,
 }
 
 pub struct PeerStatus {
@@ -99,7 +103,7 @@ pub struct Group {
 
 impl Group {
     pub fn open(id: u64, seed: u64, number_base: u64, config: &Config, opening: Opening) -> Result<Group, String> {
-        let Opening { replica, conf, applied, hard, prev, entries } = opening;
+        let Opening { replica, conf, applied, hard, prev, entries, log_first } = opening;
         if replica == 0 {
             return Err("replica 0 stands for none".into());
         }
@@ -113,7 +117,7 @@ impl Group {
         }
         // The commit index is written lazily: the applied one can be ahead of it, and Raft panics then.
         let hard = (hard.0, hard.1, hard.2.max(applied));
-        let window = Window::new(hard, conf, prev, entries)?;
+        let window = Window::new(hard, conf, prev, entries, log_first)?;
         let config = Config { id: replica, applied, ..config.clone() };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, window, &logger).map_err(|e| e.to_string())?;
@@ -350,9 +354,31 @@ impl Group {
         self.node.mut_store().compact(index).map_err(|e| e.to_string())
     }
 
+    /// The log on disk has been cut up to `index`.
+    pub fn cut(&mut self, index: u64) -> Result<(), String> {
+        self.compact(index)?;
+        self.node.mut_store().note_cut(index);
+        Ok(())
+    }
+
+    /// What was read of the log for `News::fetches`, from `low` on behind an entry of `prev_term`; nothing when it could
+    /// not be read, and then Raft asks again.
+    pub fn fetched(&mut self, low: u64, prev_term: u64, entries: Vec<Entry>) -> Result<(), String> {
+        if entries.first().is_some_and(|first| first.index != low) {
+            return Err(format!("group {}: entries from {low} on do not begin there", self.id));
+        }
+        let contexts = self.node.mut_store().lend(low, prev_term, entries);
+        for context in contexts {
+            self.node.on_entries_fetched(context);
+        }
+        self.node.mut_store().take_back();
+        Ok(())
+    }
+
     /// Whether `take_ready` has something to return.
     pub fn has_work(&self) -> bool {
-        self.node.has_ready() || self.reads_are_lost() || self.leadership_now() != self.leadership
+        let has_wants = self.node.store().has_wants();
+        self.node.has_ready() || has_wants || self.reads_are_lost() || self.leadership_now() != self.leadership
     }
 
     fn leadership_now(&self) -> (u64, StateRole, u64) {
@@ -373,6 +399,7 @@ impl Group {
             reads_lost: vec![],
             leadership: None,
             number: 0,
+            fetches: self.node.mut_store().take_wants(),
         };
         let write = if self.node.has_ready() { self.collect(&mut news) } else { None };
         self.reads.retain(|context| !news.reads.iter().any(|(confirmed, _)| confirmed == context));

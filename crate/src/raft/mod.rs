@@ -49,7 +49,11 @@ impl Raft {
         Ok(Raft { host: Mutex::new(host) })
     }
 
-    /// Starts or restarts a group: members as of `applied`, entries contiguous behind (prev_index, prev_term).
+    /// Starts or restarts a group: members as of `applied`, entries contiguous behind (prev_index, prev_term). The log
+    /// itself may reach further back, to `log_first`.
+    #[pyo3(signature = (
+        group, replica, conf, applied, hard_state, prev_index, prev_term, entries, *, log_first = None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn open_group(
         &self,
@@ -61,6 +65,7 @@ impl Raft {
         prev_index: u64,
         prev_term: u64,
         entries: Vec<EntryIn>,
+        log_first: Option<u64>,
     ) -> PyResult<()> {
         let entries = entries.into_iter().map(entry_from).collect::<Result<Vec<_>, _>>().map_err(value_error)?;
         let opening = Opening {
@@ -70,6 +75,7 @@ impl Raft {
             hard: hard_state,
             prev: (prev_index, prev_term),
             entries,
+            log_first: log_first.unwrap_or(prev_index + 1),
         };
         self.host.lock().open(group, opening).map_err(value_error)
     }
@@ -190,6 +196,20 @@ impl Raft {
         done.ok_or_else(|| unknown(group))?.map_err(value_error)
     }
 
+    /// The log on disk has been cut up to `index`: nothing before it can be fetched. ValueError as in `compact`.
+    fn cut(&self, group: u64, index: u64) -> PyResult<()> {
+        let done = self.host.lock().with(group, |g| g.cut(index));
+        done.ok_or_else(|| unknown(group))?.map_err(value_error)
+    }
+
+    /// Entries of the log that `ready` asked for, from `low` on, behind an entry of `prev_term`; none when they could not
+    /// be read. A group that was closed meanwhile does not need them.
+    fn fetched(&self, group: u64, low: u64, prev_term: u64, entries: Vec<EntryIn>) -> PyResult<()> {
+        let entries = entries.into_iter().map(entry_from).collect::<Result<Vec<_>, _>>().map_err(value_error)?;
+        let done = self.host.lock().with(group, |g| g.fetched(low, prev_term, entries));
+        done.unwrap_or(Ok(())).map_err(value_error)
+    }
+
     fn status<'py>(&self, py: Python<'py>, group: u64) -> PyResult<Bound<'py, PyDict>> {
         let status = self.host.lock().get(group).map(|g| g.status()).ok_or_else(|| unknown(group))?;
         let dict = PyDict::new(py);
@@ -232,6 +252,7 @@ fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>>
         lost,
         news.leadership.map(|(leader, role, term)| (leader, role_number(role), term)),
         news.number,
+        news.fetches,
     )
         .into_pyobject(py)
 }

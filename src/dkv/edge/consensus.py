@@ -10,7 +10,7 @@ The log may be the native one or a simulated one with the same methods; which of
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dkv._native import Raft, Writes
 from dkv.model.errors import Corrupt, StorageFailed
@@ -21,6 +21,10 @@ _READ_BYTES_MAX = 8 << 20
 _BEHIND_COUNT = 256
 _BEHIND_BYTES_MAX = 4 << 20
 """Applied entries that are loaded again, for followers a little behind: this many, or this many bytes."""
+_FOLLOWER_BYTES = 1 << 20
+"""Entries read at once for a follower: as much as one message carries."""
+_FOLLOWER_TOKENS = 1 << 63
+"""Reads for followers count from here, those for the history from 1."""
 
 
 class LogPort(Protocol):
@@ -39,6 +43,16 @@ class LogPort(Protocol):
     def close(self) -> None: ...
 
 
+class FollowerRead(NamedTuple):
+    """What is being read of the log for a follower far behind."""
+
+    vbucket: int
+    low: int
+    high: int
+    prev_term: int | None
+    """Of the entry before `low`; None: that entry is read, too."""
+
+
 class NativeConsensus:
     """Owns a `Raft` and its log. One thread may touch it."""
 
@@ -47,7 +61,10 @@ class NativeConsensus:
         self._log = log
         self._applied: dict[int, int] = {}
         self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
-        self._refused: list[tuple[int, list[EntryTuple] | str]] = []
+        self._asked: dict[int, FollowerRead] = {}
+        self._token = _FOLLOWER_TOKENS
+        self._fetched: list[tuple[int, list[EntryTuple] | str]] = []
+        """For others than Raft."""
 
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None:
         """Give a new group its first state in the log, synced. Its members are the engine's to keep; `open_group` is
@@ -75,7 +92,9 @@ class NativeConsensus:
         (prev_index, prev_term), behind = self._before(vbucket, applied, first, has_peers)
         entries = behind + self._read(vbucket, applied + 1, last + 1)
         hard_state = (term, vote, max(commit, applied))  # the commit index is written lazily
-        self._raft.open_group(vbucket, replica, conf, applied, hard_state, prev_index, prev_term, entries)
+        self._raft.open_group(
+            vbucket, replica, conf, applied, hard_state, prev_index, prev_term, entries, log_first=first
+        )
         self._applied[vbucket] = applied
 
     def close_group(self, vbucket: int) -> bool:
@@ -107,6 +126,8 @@ class NativeConsensus:
 
         Raises StorageFailed once a write or sync has failed: nothing may be acknowledged after that.
         """
+        if self._asked:
+            self._take_fetched()
         acks = self._durable()
         if acks:
             self._raft.persisted(acks)
@@ -115,7 +136,9 @@ class NativeConsensus:
         if not writes.is_empty():
             self._append(writes)
         news = []
-        for vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number in groups:
+        for vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches in groups:
+            for low, high in fetches:
+                self._read_for_follower(vbucket, low, high)
             if messages_after:
                 self._waiting.setdefault(vbucket, deque()).append((number, messages_after))
             if vbucket in freed:
@@ -136,20 +159,48 @@ class NativeConsensus:
 
     def cut(self, vbucket: int, index: int) -> None:
         """The log up to `index` is not needed any more, in memory and on disk; never beyond what is applied."""
-        self.release(vbucket, index)
-        self._log.cut(vbucket, min(index, self._applied[vbucket]))
+        index = min(index, self._applied[vbucket])
+        self._raft.cut(vbucket, index)
+        self._log.cut(vbucket, index)
 
     def fetch(self, token: int, vbucket: int, low: int, high: int, bytes_max: int) -> None:
         """Read entries [low, high) of the log off the turn; `fetched` has them, or why not, later."""
         try:
             self._log.fetch(token, vbucket, low, high, bytes_max)
         except ValueError as refused:
-            self._refused.append((token, str(refused)))
+            self._fetched.append((token, str(refused)))
 
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]:
         """What `fetch` was asked for, in any order."""
-        refused, self._refused = self._refused, []
-        return refused + self._log.fetched()
+        self._take_fetched()
+        fetched, self._fetched = self._fetched, []
+        return fetched
+
+    def _read_for_follower(self, vbucket: int, low: int, high: int) -> None:
+        """What lies below the window in memory comes from the log, off the turn (INVARIANTS 19)."""
+        prev_index, prev_term = self._log.prev(vbucket)
+        self._ask(FollowerRead(vbucket, low, high, prev_term if prev_index == low - 1 else None))
+
+    def _ask(self, asked: FollowerRead) -> None:
+        self._token += 1
+        self._asked[self._token] = asked
+        low = asked.low if asked.prev_term is not None else asked.low - 1
+        self.fetch(self._token, asked.vbucket, low, asked.high, _FOLLOWER_BYTES)
+
+    def _take_fetched(self) -> None:
+        """Gives Raft what was read for followers, and keeps the rest for who asked."""
+        fetched, self._fetched = self._fetched + self._log.fetched(), []
+        for token, entries in fetched:
+            if (asked := self._asked.pop(token, None)) is None:
+                self._fetched.append((token, entries))
+            elif isinstance(entries, str):
+                self._raft.fetched(asked.vbucket, asked.low, 0, [])  # cut meanwhile: Raft sees that when it asks again
+            elif asked.prev_term is not None:
+                self._raft.fetched(asked.vbucket, asked.low, asked.prev_term, entries)
+            elif len(entries) > 1:
+                self._raft.fetched(asked.vbucket, asked.low, entries[0][1], entries[1:])
+            else:  # the entry before was as much as may be read at once
+                self._ask(asked._replace(prev_term=entries[0][1]))
 
     def log_bounds(self, vbucket: int) -> LogBounds:
         """The first and the last entry the log keeps; first = last + 1 when it keeps none."""
