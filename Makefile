@@ -22,7 +22,7 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test lint fmt types sim bench bench-expiry proto lock compat clean force
+.PHONY: help run build test lint fmt types sim bench bench-expiry proto lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,8 @@ help:
 	@echo 'make bench-expiry   Gets beside a million keys that expire in one second'
 	@echo 'make proto   write src/dkv/wire/ from proto/'
 	@echo 'make lock    resolve requirements/*.in into *.txt; the only verb that chooses versions'
+	@echo 'make dist    wheel and tarball below dist/  GOOS=linux GOARCH=amd64'
+	@echo 'make audit   licences and advisories of what the locks name'
 	@echo 'make clean   remove what was built'
 
 run: build
@@ -131,5 +133,13 @@ lock:
 	@if grep -nE '://|--index|--find-links|@ file' requirements/*.txt; then \
 	    echo 'The locks name a place: they must not.' >&2; exit 1; fi
 
+# GOOS and GOARCH as in the original's Makefile. Native code: only the platform that this is can be built.
+dist: build
+	@$(BIN)/python tools/make_dist.py
+
+# Not in CI: advisories come over the network, and a new one is nobody's commit.
+audit: build
+	@$(BIN)/python tools/audit.py
+
 clean:
-	@rm -rf .venv .build crate/target .mypy_cache .ruff_cache .pytest_cache .import_linter_cache src/dkv/_native*.so
+	@rm -rf .venv .build dist crate/target .mypy_cache .ruff_cache .pytest_cache .import_linter_cache src/dkv/_native*.so

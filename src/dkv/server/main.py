@@ -15,6 +15,7 @@ from dkv.edge import EdgeServer
 from dkv.model.backups import RestoreOrder
 from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvariantBroken, StorageFailed
 from dkv.server.logs import configure, say
+from dkv.server.notify import READY, STOPPING, Notifier
 from dkv.server.parts import Parts, assemble
 from dkv.settings import Settings
 
@@ -52,7 +53,7 @@ def run(settings: Settings, warnings: list[str]) -> int:
 
 
 def _serve(settings: Settings, logger: logging.Logger) -> int:
-    signals = _Signals()
+    signals, notifier = _Signals(), Notifier()
     started = time.monotonic()
     parts = assemble(settings)
     try:
@@ -61,7 +62,9 @@ def _serve(settings: Settings, logger: logging.Logger) -> int:
         _begin_with_backup(parts, settings, signals)
         served = _listen(parts.edge, settings, logger)
         _announce(parts, settings, served, time.monotonic() - started)
+        notifier.tell(READY)
         _turn_until_signal(parts, signals, logger)
+        notifier.tell(STOPPING)
         parts.services.shutting_down()
         if not parts.node.drain(settings.drain_timeout_ms):
             logger.warning("some calls did not end within the drain timeout and were dropped")

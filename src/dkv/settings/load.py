@@ -14,7 +14,7 @@ from typing import Any
 from dkv.settings.argv import Given, parse_argv
 from dkv.settings.errors import SettingsError
 from dkv.settings.option import Option
-from dkv.settings.rules import check_values, data_folder, refuse_unavailable
+from dkv.settings.rules import check_values, data_folder, exposure_warnings, refuse_unavailable
 from dkv.settings.settings import Settings
 from dkv.settings.sources import DEFAULT_CONFIG, read_environment, read_yaml
 from dkv.settings.table import BY_KEY, OPTIONS, PORT_ONLY
@@ -68,6 +68,7 @@ def load(argv: Sequence[str] | Given, environ: Mapping[str, str], default_config
     check_values(values)
     for entry in effective.values():
         refuse_unavailable(entry.option, entry.value, entry.where, entry.source is Source.YAML, warnings)
+    warnings += exposure_warnings(values)
     return Loaded(_settings(values, effective), warnings, effective)
 
 

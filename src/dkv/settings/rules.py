@@ -1,6 +1,7 @@
 """Rules that look at more than one option, and what becomes of options that do not work yet."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ def check_values(values: Mapping[str, Any]) -> None:
     name = values["node-name"]
     if "/" in name or name in (".", ".."):
         raise SettingsError(f"node-name {name!r}: must not be a path")
+
+
+def exposure_warnings(values: Mapping[str, Any]) -> list[str]:
+    """Nothing but the address keeps anybody out."""
+    return [
+        f"{key} {values[key]} can be reached from other machines, and there is no authentication yet: whoever reaches "
+        f"it {can}. Let a firewall decide who does"
+        for key, can in (("listen-addr", "reads and writes everything"), ("http-listen-addr", "sees the metrics"))
+        if not _is_loopback(values[key])
+    ]
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def refuse_unavailable(option: Option, value: object, where: str, in_yaml: bool, warnings: list[str]) -> None:

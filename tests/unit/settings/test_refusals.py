@@ -82,6 +82,21 @@ def test_yaml_asking_for_more_than_there_is_stops_the_start(load_from: Any, yaml
         load_from(yaml=yaml)
 
 
+@pytest.mark.parametrize("option", ["listen-addr", "http-listen-addr"])
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "10.0.0.1", "db.example"])
+def test_address_beyond_this_machine_gets_a_warning(load_from: Any, option: str, host: str) -> None:
+    """There is no authentication yet, so who listens there must know."""
+    (warning,) = load_from(f"--{option}", f"{host}:8080").warnings
+    assert warning.startswith(f"{option} {host or '0.0.0.0'}:8080 can be reached from other machines")
+    assert "no authentication" in warning
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_address_of_this_machine_alone_gets_none(load_from: Any, host: str) -> None:
+    """Loopback in every spelling."""
+    assert load_from("--listen-addr", f"{host}:1", "--http-listen-addr", f"{host}:2").warnings == []
+
+
 @pytest.mark.parametrize(
     "words", [["--diskless=false"], ["--repl-poll-interval", "5s"], ["-nexus-entry-store=memory"], ["--statsd-addr="]]
 )
