@@ -22,7 +22,7 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test lint fmt types sim bench bench-expiry proto lock compat dist audit clean force
+.PHONY: help run build test lint fmt types sim bench proto lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
@@ -35,7 +35,7 @@ help:
 	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS)'
 	@echo 'make compat  independent clients and recorded wire bytes'
 	@echo 'make bench   compare with etcd and redis    BENCH_ARGS=--quick'
-	@echo 'make bench-expiry   Gets beside a million keys that expire in one second'
+	@echo 'make bench-NAME   one of benchmarks/NAME.py: growth, expiry, ...'
 	@echo 'make proto   write src/dkv/wire/ from proto/'
 	@echo 'make lock    resolve requirements/*.in into *.txt; the only verb that chooses versions'
 	@echo 'make dist    wheel and tarball below dist/  GOOS=linux GOARCH=amd64'
@@ -83,7 +83,7 @@ lint: build types
 
 types: build
 	@$(BIN)/mypy
-	@MYPYPATH=src:benchmarks $(BIN)/mypy benchmarks/run.py benchmarks/expiry.py
+	@MYPYPATH=src:benchmarks $(BIN)/mypy $(wildcard benchmarks/*.py)
 	@$(BIN)/python -m mypy.stubtest dkv._native --concise --mypy-config-file pyproject.toml --allowlist tools/stubtest.allow
 
 fmt: .build/venv
@@ -116,8 +116,9 @@ compat: build $(GO_STAMP)
 bench: build
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
-bench-expiry: build
-	@$(BIN)/python benchmarks/expiry.py $(BENCH_ARGS)
+# One file of benchmarks/ each: growth, expiry, ...
+bench-%: build
+	@$(BIN)/python benchmarks/$*.py $(BENCH_ARGS)
 
 proto: .build/venv
 	@$(BIN)/python tools/make_wire.py

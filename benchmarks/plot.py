@@ -1,5 +1,6 @@
 """Line charts with logarithmic axes, as SVG text: enough for a table of figures, and nothing to install."""
 
+from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
 from typing import NamedTuple
@@ -11,7 +12,7 @@ COLOURS = ("#1b6ca8", "#c8553d", "#6b6b6b", "#2a7f62")
 
 class Line(NamedTuple):
     name: str
-    points: list[tuple[float, float]]
+    points: Sequence[tuple[float, float]]
     """Positive numbers."""
     dashed: bool = False
 
