@@ -13,16 +13,17 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dkv.jobs.backup import back_up
-from dkv.jobs.restore import Propose, Restoring, restore
-from dkv.model.backups import BackupOrder, Finished, Order, Phase, Progress
+from dkv.jobs.replay import check_time
+from dkv.jobs.restore import Propose, Restoring, Target, restore
+from dkv.model.backups import BackupOrder, Finished, Order, Phase, Progress, RestoreOrder
 from dkv.model.errors import Busy, DkvError, InvariantBroken, NoLeader, StorageFailed
+from dkv.node.history import Place
 from dkv.node.upkeep import Upkeep
 from dkv.ports.backups import Backups
-from dkv.ports.clock import Now, Random
+from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
-from dkv.ports.store import Store
 from dkv.services.turn import JobRequest, Turn
-from dkv.vbucket.replica import EntryResult, Replica
+from dkv.vbucket.replica import EntryResult
 from dkv.vbucket.rows import unnamed_ranges
 
 WAIT_MS = 20
@@ -33,7 +34,7 @@ WRITING = (Phase.STAGE, Phase.REPLAY)
 logger = logging.getLogger("dkv.jobs")
 
 
-class Place(NamedTuple):
+class LogPlace(NamedTuple):
     """Where in the log the command of a job is, unless another leader has put something else there."""
 
     term: int
@@ -47,7 +48,7 @@ class Running:
         self.order, self.steps, self.asked_by = order, steps, asked_by
         self.progress = Progress(Phase.CHECKPOINT if isinstance(order, BackupOrder) else Phase.VERIFY)
         self.proposal: Propose | None = None
-        self.place: Place | None = None
+        self.place: LogPlace | None = None
         """Of the proposal, once the log has it."""
         self.result: EntryResult | None = None
         """What was applied at that place."""
@@ -72,11 +73,9 @@ class Running:
 class Jobs:
     """Owns the running job. The node's thread calls it, once a turn."""
 
-    def __init__(
-        self, store: Store, consensus: Consensus, replica: Replica, upkeep: Upkeep, backups: Backups, random: Random
-    ) -> None:
-        self._store, self._consensus, self._replica, self._upkeep = store, consensus, replica, upkeep
-        self._backups, self._random = backups, random
+    def __init__(self, consensus: Consensus, upkeep: Upkeep, backups: Backups, target: Target[Place]) -> None:
+        self._consensus, self._upkeep, self._backups, self._target = consensus, upkeep, backups, target
+        self._store, self._replica = target.store, target.replica
         self._running: Running | None = None
         self._is_clean = False
 
@@ -105,6 +104,8 @@ class Jobs:
             try:
                 if not is_readable:
                     raise NoLeader("no leader is known for this vBucket, try again")
+                if isinstance(request.order, RestoreOrder):
+                    check_time(request.order, turn.log_time)
                 self.start(request.order, request)
             except DkvError as error:
                 request.fail(turn, error)
@@ -124,7 +125,7 @@ class Jobs:
     def _steps(self, order: Order) -> Restoring:
         if isinstance(order, BackupOrder):
             return (yield from back_up(order, self._replica.vbucket, self._store, self._backups))
-        return (yield from restore(order, self._replica, self._store, self._backups, self._random))
+        return (yield from restore(order, self._backups, self._target))
 
     def _clean(self) -> None:
         """Once after a start, when every entry of the log is applied: no restore can want what is staged any more."""
@@ -171,7 +172,7 @@ class Jobs:
         if accepted is not None:
             term, index = accepted
             self._replica.note_proposed(index, term, proposal)
-            running.place = Place(term, index)
+            running.place = LogPlace(term, index)
 
     def note_applied(self, results: Sequence[EntryResult]) -> None:
         """What was applied in this turn; the job waits for one of them, if any."""

@@ -13,6 +13,7 @@ entry, and under pressure applying waits (17).
 
 from collections.abc import Iterator
 
+from dkv.jobs.restore import Target
 from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
 from dkv.model.limits import Limits
 from dkv.node.history import History
@@ -74,7 +75,7 @@ class Node:
         self.history = History(store, consensus, replica)
         self.readers = Readers(self.history, limits)
         self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
-        self.jobs = Jobs(store, consensus, replica, self.upkeep, backups, random)
+        self.jobs = Jobs(consensus, self.upkeep, backups, Target(replica, store, self.history, random))
         services.node_status.observe(edge, consensus, store, replica)
         self.draining = False
         self._unapplied: list[EntryTuple] = []

@@ -29,6 +29,8 @@ def _detail(error: errors.DkvError) -> Message | None:
             return messages.HistoryPurged(requested=error.requested, oldest=error.oldest, latest=error.latest)
         case errors.StaleRead():
             return messages.StaleRead(lag=error.lag)
+        case errors.BeyondHistory():
+            return messages.BeyondHistory()
         case errors.OutcomeUnknown():
             return messages.OutcomeUnknown(sessionUnknown=isinstance(error, errors.SessionUnknown))
         case errors.Overloaded():
@@ -65,6 +67,7 @@ _READERS: dict[str, Callable[[str, bytes], errors.DkvError]] = {
     "LimitExceeded": _limit_exceeded,
     "HistoryPurged": _history_purged,
     "StaleRead": lambda text, data: errors.StaleRead(text, messages.StaleRead.FromString(data).lag),
+    "BeyondHistory": lambda text, data: errors.BeyondHistory(text),
     "OutcomeUnknown": _outcome_unknown,
     "Overloaded": lambda text, data: errors.Overloaded(text, messages.Overloaded.FromString(data).retryAfterMs),
 }

@@ -560,6 +560,9 @@ class OutcomeUnknown(Message):
         sessionUnknown: bool | None = ...,
     ) -> None: ...
 
+class BeyondHistory(Message):
+    def __init__(self) -> None: ...
+
 class Overloaded(Message):
     retryAfterMs: int
     def __init__(

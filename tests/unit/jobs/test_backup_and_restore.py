@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from dkv.jobs.backup import back_up, read_facts
-from dkv.jobs.restore import Propose, Restoring, check_facts, restore
+from dkv.jobs.restore import Propose, Restoring, Target, check_facts, restore
 from dkv.model.backups import BackupOrder, Finished, Phase, Progress, RestoreOrder
 from dkv.model.commands import Command, Put
 from dkv.model.errors import (
@@ -33,6 +33,13 @@ ROWS = 2_500
 class FixedRandom:
     def bytes(self, count: int) -> bytes:
         return b"\x07" * count
+
+
+class NoHistory:
+    """Of a node that is not asked for a point in time: nobody looks into it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)
 
 
 class Bench:
@@ -75,7 +82,10 @@ class Bench:
         return self.run(back_up(BackupOrder(PATH), VBUCKET, self.store, self.shelf))
 
     def restoring(self) -> Restoring:
-        return restore(RestoreOrder(PATH), self.replica, self.store, self.shelf, FixedRandom())
+        return self.restoring_from(RestoreOrder(PATH))
+
+    def restoring_from(self, order: RestoreOrder) -> Restoring:
+        return restore(order, self.shelf, Target(self.replica, self.store, NoHistory(), FixedRandom()))
 
     def run(self, steps: Restoring) -> Finished:
         """To the end; what is proposed is applied at once."""
@@ -241,7 +251,7 @@ def test_restore_of_what_is_missing_or_damaged_touches_nothing(bench: Bench) -> 
     """Found out before the first row is written."""
     before = bench.store.unsynced_batches
     with pytest.raises(PathNotFound):
-        bench.run(restore(RestoreOrder("/none"), bench.replica, bench.store, bench.shelf, FixedRandom()))
+        bench.run(bench.restoring_from(RestoreOrder("/none")))
     bench.shelf.is_damaged = True
     with pytest.raises(BackupDamaged):
         bench.run(bench.restoring())
