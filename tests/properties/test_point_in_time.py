@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("dkv._native", reason="the native module is not built")
 
+from tests.unit.node.test_node_turns import House
+
 from dkv.model.backups import BackupOrder, Finished, RestoreOrder
 from dkv.model.errors import BeyondHistory, DkvError, HistoryPurged
 from dkv.wire import messages as pb
 from dkv.wire import methods
-from tests.unit.node.test_node_turns import House
 
 PATH, MS, TTL_S = "/shelf", 1_000, 3
 KEYS = [b"a", b"b", b"c"]

@@ -75,6 +75,10 @@ class FakeServer:
         self.requests.append((path, request))
         if path in self.failures:
             return FakeStream([], self.failures[path])
+        if path != methods.ITERATE_PATH:
+            if path not in self.replies:
+                return FakeStream([], (12, f"unknown method {path}"))
+            return FakeStream([reply.SerializeToString() for reply in self.replies[path]], (0, ""))
         return FakeStream([reply.SerializeToString() for reply in self._iterate(request)], (0, ""))
 
     def _iterate(self, request: bytes) -> list[Any]:

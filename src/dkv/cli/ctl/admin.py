@@ -1,29 +1,15 @@
-"""The commands on a server or cluster: backup, restore, members and where things are."""
+"""The commands on a cluster: its members, and where things are."""
 
 from dkv.cli.ctl.invocation import Session
 from dkv.wire import messages as pb
 from dkv.wire.fields import to_fields
 
-BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
-RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
 ADD_NODE_PATH = "/dkv.serverpb.DKVCluster/AddNode"
 REMOVE_NODE_PATH = "/dkv.serverpb.DKVCluster/RemoveNode"
 LIST_NODES_PATH = "/dkv.serverpb.DKVCluster/ListNodes"
 GET_CLUSTER_INFO_PATH = "/dkv.serverpb.DKVDiscovery/GetClusterInfo"
 
 _NODE_STATUS = ("LEADER", "CANDIDATE", "FOLLOWER", "OFFLINE", "UNKNOWN")
-
-
-def backup(session: Session, words: list[bytes]) -> None:
-    request = pb.BackupRequest(backupPath=_text(words[0]))
-    session.client.call(BACKUP_PATH, request.SerializeToString())
-    session.result({"ok": True}, "Successfully backed up")
-
-
-def restore(session: Session, words: list[bytes]) -> None:
-    request = pb.RestoreRequest(restorePath=_text(words[0]))
-    session.client.call(RESTORE_PATH, request.SerializeToString())
-    session.result({"ok": True}, "Successfully restored")
 
 
 def add_node(session: Session, words: list[bytes]) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from dkv.cli.ctl.invocation import Options, UsageError
 from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SET_OLD, Command
+from dkv.cli.ctl.until import parse_until
 
-_OPTION_FIELDS = {"dkvAddr": "address", "a": "address", "authority": "authority", "limit": "limit"}
+_OPTION_FIELDS = {"dkvAddr": "address", "a": "address", "authority": "authority", "limit": "limit", "until": "until"}
 _LIMIT_DIGITS_MAX = 18
 _SWITCHES = ("reverse", "json")
 _ACTIONS = {"help": "help", "h": "help", "version": "version"}
@@ -90,6 +91,12 @@ def _take_flag(scan: _Scan, word: str) -> None:
 
 
 def _take_option(scan: _Scan, name: str, value: str) -> None:
+    if name == "until":
+        try:
+            scan.options["until"] = parse_until(value)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return
     if name != "limit":
         scan.options[_OPTION_FIELDS[name]] = value
         return

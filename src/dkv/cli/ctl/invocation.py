@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from dkv.cli.ctl import json_text
+from dkv.cli.ctl.until import NEVER, Until
 from dkv.client.sync import Client
 
 
@@ -26,6 +27,8 @@ class Options:
     limit: int = 0
     reverse: bool = False
     json: bool = False
+    until: Until = NEVER
+    """Of restore: the point in time."""
 
 
 @dataclass(frozen=True, slots=True)

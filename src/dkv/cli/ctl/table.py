@@ -6,7 +6,7 @@ The order is the original's: of several commands on one line the first of this t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dkv.cli.ctl import admin, keys, node
+from dkv.cli.ctl import admin, backups, keys, node
 from dkv.cli.ctl.invocation import Session
 
 
@@ -69,9 +69,9 @@ COMMANDS = (
     GET,
     Command("iter", "i", _SCAN, "print pairs in byte order", keys.iterate, _SCAN_FAILURE, 1, 2, key_every=1),
     Command("keys", "k", _SCAN, "print keys in byte order", keys.iterate_keys, _SCAN_FAILURE, 1, 2, key_every=1),
-    Command("backup", "", "path", "back up to a path on the server", admin.backup,
+    Command("backup", "", "path", "back up to a path on the server", backups.backup,
             "Unable to perform backup. Error: {error}"),
-    Command("restore", "", "path", "restore from a path on the server", admin.restore,
+    Command("restore", "", "path", "restore from a path on the server; --until: to a point in time", backups.restore,
             "Unable to perform restore. Error: {error}"),
     Command("addNode", "", "nexusUrl", "add a node to the cluster", admin.add_node,
             "Unable to add node with URL: {first}. Error: {error}"),

@@ -12,6 +12,8 @@ Options
   -a, --dkvAddr HOST:PORT         the server [127.0.0.1:8080]
       --authority NAME            sent as :authority, for proxies
       --limit COUNT               of iter and keys: stop after so many [0, all]; of top: after so many pictures
+      --until NUMBER|TIME         of restore: to the state after this change, or at this time (2026-01-31T15:00, local
+                                  without a zone), from the backup and what the server did after it
       --reverse                   of iter and keys: from the last key down
       --json                      results and errors as JSON, one document a line
   -h, --help                      this text
