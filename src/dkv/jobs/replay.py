@@ -17,6 +17,7 @@ from dkv.ports.store import RowBatch, Store
 from dkv.vbucket.apply import Applying
 from dkv.vbucket.history import Change, EntryChanges
 from dkv.vbucket.sessions import Sessions
+from dkv.vbucket.slaves import Slaves
 
 SLICE_CHANGES_MAX = 1_000
 MAX = 1 << 64
@@ -72,7 +73,7 @@ class Replay:
     def __init__(self, order: RestoreOrder, facts: BackupFacts, space: int, earliest_expiry: int | None) -> None:
         self.change_number, self.log_time = facts.change_number, facts.log_time
         self.earliest_expiry = earliest_expiry
-        self._history_id, self._space = facts.history_id, space
+        self._history_id, self._vbucket, self._space = facts.history_id, facts.vbucket, space
         self._last_number, self._last_time = order.until_change_number or MAX, order.until_time or MAX
         self._is_over = self.change_number >= self._last_number
         self._bytes = 0
@@ -104,7 +105,8 @@ class Replay:
                 self._is_over = True
                 break
             changes += map(_without_session, record)
-        work = Applying(self._space, Sessions(self._space), self.change_number, self.log_time, self.earliest_expiry)
+        nobody = Sessions(self._space), Slaves(self._vbucket)  # no change looks at them
+        work = Applying(self._space, *nobody, self.change_number, self.log_time, self.earliest_expiry)
         work.entry(entry.log_time, changes, iter(()))
         store.write(RowBatch(list(work.rows.items()), work.ranges))
         self.change_number, self.log_time = work.change_number, work.log_time

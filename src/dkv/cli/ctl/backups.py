@@ -9,18 +9,19 @@ from typing import Any
 
 from dkv.cli.ctl.invocation import Session
 from dkv.cli.ctl.progress_bar import ProgressBar
+from dkv.model.backups import Phase
 from dkv.model.errors import Code, DkvError
 from dkv.wire import messages as pb
 from dkv.wire import methods
 from dkv.wire.fields import to_fields
 
-_DOING = {
-    pb.BackupPhase.BACKUP_PHASE_CHECKPOINT: "preparing",
-    pb.BackupPhase.BACKUP_PHASE_COPY: "copying",
-    pb.BackupPhase.BACKUP_PHASE_VERIFY: "verifying",
-    pb.BackupPhase.BACKUP_PHASE_STAGE: "loading",
-    pb.BackupPhase.BACKUP_PHASE_REPLAY: "replaying",
-    pb.BackupPhase.BACKUP_PHASE_SWITCH: "switching",
+_DOING: dict[int, str] = {
+    Phase.CHECKPOINT: "preparing",
+    Phase.COPY: "copying",
+    Phase.VERIFY: "verifying",
+    Phase.STAGE: "loading",
+    Phase.REPLAY: "replaying",
+    Phase.SWITCH: "switching",
 }
 _FACTS = ("changeNumber", "historyId", "logTime")
 
