@@ -106,7 +106,9 @@ class EdgeServer:
     def stop_accepting(self) -> None:
         """Close the listeners and send GOAWAY; open calls go on, and polls go on delivering what they sent."""
 
-    def open_calls(self) -> int: ...
+    def open_calls(self) -> int:
+        """gRPC calls and HTTP requests whose replies are not over."""
+
     def close(self) -> None:
         """Drop every connection and end the thread. Idempotent."""
 

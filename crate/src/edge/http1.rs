@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,11 +38,19 @@ fn plain(code: StatusCode, text: &'static str) -> Reply {
     response
 }
 
-/// Forgets the request when its connection is dropped.
+/// An open request, which a server that stops waits for. Forgets it when its connection is dropped.
 struct HttpGuard(Rc<Network>, u64);
+
+impl HttpGuard {
+    fn new(network: Rc<Network>, id: u64) -> HttpGuard {
+        network.shared.open_calls.fetch_add(1, Relaxed);
+        HttpGuard(network, id)
+    }
+}
 
 impl Drop for HttpGuard {
     fn drop(&mut self) {
+        self.0.shared.open_calls.fetch_sub(1, Relaxed);
         self.0.forget_http(self.1);
     }
 }
@@ -90,7 +99,7 @@ async fn serve_request(
     let Some((id, mut parts)) = network.open_http(method, path, body, overrun, CALLS_MAX) else {
         return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait\n"));
     };
-    let guard = HttpGuard(network, id);
+    let guard = HttpGuard::new(network, id);
     let Some(reply) = parts.recv().await else {
         return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is closing\n"));
     };

@@ -1,59 +1,85 @@
-"""Logs of the server: stderr, ISO-8601 time, lower-case level. Values of keys are never printed.
+"""Logs of the server: stderr, ISO-8601 time, lower-case level, as text or as one JSON object a line.
 
-Whoever reads stderr may go away, and its disk may be full: neither stops the server.
+Keys and values are never printed. Whoever reads stderr may go away or stop reading, and its disk may be full: none of
+it stops the server.
 """
 
+import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
+
+from dkv.server.line_writer import LineWriter
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
-_NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warn", logging.ERROR: "error"}
+_NAMES = {number: name for name, number in LEVELS.items()}
+_LAST_WORDS_SECONDS_MAX = 1.0
+"""What a stop waits for a reader who does not read."""
+
+
+def iso_time(unix_s: float) -> str:
+    """Milliseconds, UTC."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Formatter(logging.Formatter):
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        level = _NAMES.get(record.levelno, record.levelname.lower())
-        text = f"{time.replace('+00:00', 'Z')} {level} {record.getMessage()}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        """A record may carry `facts`, a mapping of names to numbers and short texts."""
+        time, level = iso_time(record.created), _NAMES.get(record.levelno, record.levelname.lower())
+        facts: dict[str, object] = getattr(record, "facts", {})
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        if self._as_json:
+            line = {"time": time, "level": level, "message": record.getMessage(), **facts}
+            return json.dumps({**line, "exception": trace} if trace else line)
+        told = "".join(f" {name}={value}" for name, value in facts.items())
+        return f"{time} {level} {record.getMessage()}{told}" + (f"\n{trace}" if trace else "")
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Does not mind where its lines cannot go."""
+class _Handler(logging.Handler):
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        failure = sys.exc_info()[1]
-        if isinstance(failure, OSError):
-            _lost(failure)
-        else:
-            super().handleError(record)
+    def emit(self, record: logging.LogRecord) -> None:
+        self._writer.offer(self.format(record).encode(errors="backslashreplace") + b"\n")
 
 
-def say(line: str) -> None:
-    """One line on stderr, as it is."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError as failure:
-        _lost(failure)
+class Logs:
+    """Owns the logger of the server and its way to stderr."""
 
+    def __init__(self, level: str, log_format: str) -> None:
+        """`log_format`: text or json."""
+        self._as_json = log_format == "json"
+        self._writer = LineWriter(sys.stderr.fileno())
+        handler = _Handler(self._writer)
+        handler.setFormatter(_Formatter(self._as_json))
+        self.logger = logging.getLogger("dkv")
+        self.logger.handlers[:] = [handler]
+        self.logger.setLevel(LEVELS[level])
+        self.logger.propagate = False
 
-def _lost(failure: OSError) -> None:
-    """A pipe nobody reads never comes back: what is left of the output, now and at the end, goes nowhere."""
-    if isinstance(failure, BrokenPipeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stderr.fileno())
-        os.close(nowhere)
+    @property
+    def level(self) -> str:
+        return _NAMES[self.logger.level]
 
+    def change_level(self, steps: int) -> None:
+        """So many steps towards debug, or, below 0, towards error; says what it is now."""
+        names = list(LEVELS)
+        place = names.index(self.level) - steps
+        level = names[min(max(place, 0), len(names) - 1)]
+        self.logger.setLevel(LEVELS[level])
+        self.say(f"[WARN] log level: {level}")
 
-def configure(level: str) -> logging.Logger:
-    """The logger of the server, writing to stderr from `level` on."""
-    handler = _Handler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    logger = logging.getLogger("dkv")
-    logger.handlers[:] = [handler]
-    logger.setLevel(LEVELS[level])
-    logger.propagate = False
-    return logger
+    def say(self, line: str) -> None:
+        """What is said whatever the level: in text, the line as it is."""
+        if self._as_json:
+            line = json.dumps({"time": iso_time(datetime.now(UTC).timestamp()), "level": "info", "message": line})
+        self._writer.offer(line.encode(errors="backslashreplace") + b"\n")
+
+    def close(self) -> None:
+        """The last lines leave, if anybody takes them."""
+        self._writer.close(_LAST_WORDS_SECONDS_MAX)

@@ -5,70 +5,66 @@ sees it, the first entry of the own term is applied before the port opens.
 """
 
 import logging
-import os
-import signal
 import time
-from types import FrameType
 
 from dkv import __version__
 from dkv.edge import EdgeServer
 from dkv.model.backups import RestoreOrder
-from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvariantBroken, StorageFailed
-from dkv.server.logs import configure, say
+from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvalidRequest, InvariantBroken, StorageFailed
+from dkv.server.logs import Logs
 from dkv.server.notify import READY, STOPPING, Notifier
 from dkv.server.parts import Parts, assemble
+from dkv.server.reports import Reports
+from dkv.server.sampler import SignalSampler
+from dkv.server.signals import Signals
 from dkv.settings import Settings
 
 EXIT_OK, EXIT_FAILED = 0, 1
 
 
-class _Signals:
-    """Remembers the first stop signal; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.caught: str | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.caught is not None:
-            os._exit(EXIT_FAILED)
-        self.caught = {signal.SIGINT: "interrupt", signal.SIGQUIT: "quit"}.get(signal.Signals(number), "terminated")
-
-
 def run(settings: Settings, warnings: list[str]) -> int:
     """Serve until a signal. Returns the exit status; every failure is one clear line on stderr."""
-    logger = configure(settings.log_level)
+    logs = Logs(settings.log_level, settings.log_format)
     for warning in warnings:
-        logger.warning("%s", warning)
+        logs.logger.warning("%s", warning)
     try:
-        return _serve(settings, logger)
-    except (FolderRefused, Corrupt) as refused:
-        say(f"dkvsrv: {refused}")
+        return _serve(settings, logs)
+    except (FolderRefused, Corrupt, InvalidRequest) as refused:
+        logs.say(f"dkvsrv: {refused}")
     except DkvError as failure:
-        logger.error("the server ends: %s", failure)
+        logs.logger.error("the server ends: %s", failure)
     except OSError as failure:
-        say(f"dkvsrv: {failure}")
+        logs.say(f"dkvsrv: {failure}")
+    finally:
+        logs.close()
     return EXIT_FAILED
 
 
-def _serve(settings: Settings, logger: logging.Logger) -> int:
-    signals, notifier = _Signals(), Notifier()
+def _serve(settings: Settings, logs: Logs) -> int:
+    signals, notifier, logger = Signals(), Notifier(), logs.logger
     started = time.monotonic()
     parts = assemble(settings)
+    for warning in parts.warnings:
+        logger.warning("%s", warning)
     try:
         parts.node.recover()
         _check_clock(parts, settings, logger)
         _begin_with_backup(parts, settings, signals)
-        served = _listen(parts.edge, settings, logger)
-        _announce(parts, settings, served, time.monotonic() - started)
-        notifier.tell(READY)
-        _turn_until_signal(parts, signals, logger)
-        notifier.tell(STOPPING)
-        parts.services.shutting_down()
-        if not parts.node.drain(settings.drain_timeout_ms):
-            logger.warning("some calls did not end within the drain timeout and were dropped")
-        parts.edge.close()
+        if settings.pprof:
+            parts.services.ops.profiles.sampler = SignalSampler()
+        reports = Reports(parts.node, parts.edge, settings, logger)
+        try:
+            served = _listen(parts.edge, settings, logger)
+            logs.say(_announcement(parts, settings, served, time.monotonic() - started))
+            notifier.tell(READY)
+            _turn_until_signal(parts, reports, signals, logs)
+            notifier.tell(STOPPING)
+            parts.services.shutting_down()
+            if not parts.node.drain(settings.drain_timeout_ms):
+                logger.warning("some calls did not end within the drain timeout and were dropped")
+            parts.edge.close()
+        finally:
+            reports.close()
         parts.node.close()
         return EXIT_OK
     finally:
@@ -90,7 +86,7 @@ def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> No
     )
 
 
-def _begin_with_backup(parts: Parts, settings: Settings, signals: _Signals) -> None:
+def _begin_with_backup(parts: Parts, settings: Settings, signals: Signals) -> None:
     """Restore into a folder without data, before anybody is served. Raises FolderRefused when there is data."""
     if not settings.restore_from:
         return
@@ -107,16 +103,27 @@ def _begin_with_backup(parts: Parts, settings: Settings, signals: _Signals) -> N
         raise running.outcome
 
 
-def _turn_until_signal(parts: Parts, signals: _Signals, logger: logging.Logger) -> None:
-    turn = parts.node.turn
+def _turn_until_signal(parts: Parts, reports: Reports, signals: Signals, logs: Logs) -> None:
+    turn, after_turn = parts.node.turn, reports.after_turn
     try:
         while signals.caught is None:
             turn()
+            after_turn()
+            if signals.has_wishes:
+                _grant(signals, reports, logs)
     except (StorageFailed, InvariantBroken) as failure:
         replica = parts.node.replica
-        logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
+        logs.logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
         raise
-    say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
+    logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
+
+
+def _grant(signals: Signals, reports: Reports, logs: Logs) -> None:
+    """What was asked by signals that do not stop the server."""
+    if steps := signals.take_level_steps():
+        logs.change_level(steps)
+    if signals.take_reopen():
+        reports.reopen()
 
 
 def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str:
@@ -131,9 +138,8 @@ def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str
         return served
 
 
-def _announce(parts: Parts, settings: Settings, served: str, seconds: float) -> None:
-    replica = parts.node.replica
-    say(
+def _announcement(parts: Parts, settings: Settings, served: str, seconds: float) -> str:
+    return (
         f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; "
-        f"recovered {replica.change_number} changes in {seconds:.2f} s"
+        f"recovered {parts.node.replica.change_number} changes in {seconds:.2f} s"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from dkv import __version__
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
-from dkv.model.errors import Corrupt, StorageFailed
+from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
 from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
@@ -18,7 +18,7 @@ from dkv.server.clock import SystemClock, SystemRandom
 from dkv.server.descriptors import connections_max, raise_limit
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
-from dkv.settings import Settings, read_ini
+from dkv.settings import Settings, read_ini, unusable_ini
 from dkv.storage.backup.folder_backups import BackupSettings, FolderBackups
 from dkv.storage.folder import Folder
 from dkv.storage.rocksdb import RocksDbStore
@@ -43,6 +43,8 @@ class Parts:
     services: Services
     node: Node
     backups: FolderBackups
+    warnings: list[str]
+    """What the operator should know of the settings, once."""
 
     def close(self) -> None:
         """Let go of everything, whatever has failed before. Idempotent; whoever wants to know calls `node.close` first.
@@ -71,13 +73,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
     log = _open_log(bell, folder, settings)
     raft = Raft(seed=folder.node_id)
     consensus = NativeConsensus(raft, log)
-    store = RocksDbStore(
-        folder.data,
-        cache_bytes=settings.block_cache_size,
-        write_buffer_bytes=settings.write_buffer_size,
-        engine_options=read_ini(settings.db_engine_ini) if settings.db_engine_ini else None,
-        on_synced=bell.ring,
-    )
+    store = _open_store(bell, folder, settings)
     replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
     free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
     services = Services(limits, _identity(settings, folder, free_bytes_min))
@@ -106,7 +102,7 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         meter=Meter(time.perf_counter),
     )
     services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
-    return Parts(folder, edge, services, node, backups)
+    return Parts(folder, edge, services, node, backups, _warnings(settings, store))
 
 
 def _backups(settings: Settings, folder: Folder, free_bytes_min: int) -> FolderBackups:
@@ -139,6 +135,26 @@ def _log_bytes_max(settings: Settings) -> int:
     if settings.keep_history_from_1:
         return LOG_BYTES_UNBOUNDED
     return min(settings.history_bytes_max + LOG_BYTES_BEYOND_HISTORY, LOG_BYTES_UNBOUNDED)
+
+
+def _open_store(bell: Bell, folder: Folder, settings: Settings) -> RocksDbStore:
+    """Raises InvalidRequest, in the original's words, when an engine option has an impossible value."""
+    try:
+        return RocksDbStore(
+            folder.data,
+            cache_bytes=settings.block_cache_size,
+            write_buffer_bytes=settings.write_buffer_size,
+            engine_options=read_ini(settings.db_engine_ini, settings.db_engine),
+            on_synced=bell.ring,
+        )
+    except InvalidRequest as wrong:
+        raise InvalidRequest(unusable_ini(settings.db_engine_ini, settings.db_engine, wrong)) from wrong
+
+
+def _warnings(settings: Settings, store: RocksDbStore) -> list[str]:
+    if not store.unknown_options:
+        return []
+    return [f"{settings.db_engine_ini}: options that are not honoured: {', '.join(store.unknown_options)}"]
 
 
 def _open_log(bell: Bell, folder: Folder, settings: Settings) -> Log:

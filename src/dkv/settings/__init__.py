@@ -6,7 +6,7 @@ way to set it is read off that table, so that a spelling works everywhere or now
 
 from dkv.settings.argv import Given, parse_argv
 from dkv.settings.errors import SettingsError
-from dkv.settings.ini import read_ini
+from dkv.settings.ini import read_ini, unusable_ini
 from dkv.settings.load import Loaded, load
 from dkv.settings.settings import Settings
 from dkv.settings.show import USAGE, help_text, report
@@ -22,4 +22,5 @@ __all__ = [
     "parse_argv",
     "read_ini",
     "report",
+    "unusable_ini",
 ]

@@ -16,8 +16,13 @@ def read_ini(path: str, engine: str = "rocksdb") -> dict[str, str]:
     try:
         return _parse(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        title = _ENGINE_TITLE.get(engine, engine)
-        raise SettingsError(f"unable to load {title} configuration from given file: {path}, error: {error}") from error
+        raise SettingsError(unusable_ini(path, engine, error)) from error
+
+
+def unusable_ini(path: str, engine: str, error: Exception) -> str:
+    """The original's sentence, whatever is wrong with the file."""
+    title = _ENGINE_TITLE.get(engine, engine)
+    return f"unable to load {title} configuration from given file: {path}, error: {error}"
 
 
 def _parse(content: str) -> dict[str, str]:

@@ -47,6 +47,15 @@ class Settings:
 
     log_level: str
     """debug, info, warn or error."""
+    log_format: str
+    """text or json; of the access log too."""
+    slow_request_ms: int
+    """Unary calls that take at least so long are told; 0: none."""
+    access_log: str
+    """stdout, stderr, a path, or empty for none."""
+    statsd_addr: str
+    """host:port, or empty for none."""
+    pprof: bool
     node_name: str
     dc_id: str
     database: str

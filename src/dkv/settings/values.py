@@ -77,7 +77,8 @@ def _milliseconds(value: str, bare_unit_ms: int) -> int:
     parts = _DURATION.findall(word)
     if not parts or "".join(count + unit for count, unit in parts) != word:
         raise ValueError("must be a duration, such as 500ms, 10s or 1h30m")
-    return round(sum(float(count) * _UNIT_MS[unit] for count, unit in parts))
+    total = sum(float(count) * _UNIT_MS[unit] for count, unit in parts)
+    return max(1, round(total)) if total else 0  # what is not 0 never becomes 0, which often means never
 
 
 def duration(value: str) -> int:
@@ -129,4 +130,11 @@ def level(value: str) -> str:
     name = _LEVELS.get(value.strip().lower())
     if name is None:
         raise ValueError("must be debug, info, warn or error")
+    return name
+
+
+def log_format(value: str) -> str:
+    name = value.strip().lower()
+    if name not in ("text", "json"):
+        raise ValueError("must be text or json")
     return name

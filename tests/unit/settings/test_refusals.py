@@ -26,9 +26,9 @@ REFUSED = [
     (["--nexus-cluster-url", "http://a:1"], "--nexus-cluster-url: not available yet"),
     (["-nexusNodeUrl", "http://a:1"], "--nexusNodeUrl: not available yet"),
     (["-nexusJoin"], "--nexusJoin: not available yet"),
-    (["-statsdAddr", "a:1"], "--statsdAddr: not available yet"),
-    (["--access-log", "stdout"], "--access-log: not available yet"),
-    (["-p"], "-p: not available yet"),
+    (["-statsdAddr", "a"], f"given StatsD address: a {HOST_PORT}"),
+    (["--log-format", "xml"], "invalid value 'xml' for --log-format: must be text or json"),
+    (["--slow-request", "x"], "invalid value 'x' for --slow-request: must be a duration"),
     (["--repl-poll-interval", "0"], "invalid value '0' for --repl-poll-interval: must be greater than 0"),
     (
         ["--discovery-service-config", "f"],
@@ -75,7 +75,7 @@ def test_yaml_of_other_roles_is_ignored_with_a_warning(load_from: Any, yaml: str
     assert text.endswith(warning)
 
 
-@pytest.mark.parametrize("yaml", ["nexus-cluster-url: http://a:1", "access-log: stdout", "role: slave", "pprof: true"])
+@pytest.mark.parametrize("yaml", ["nexus-cluster-url: http://a:1", "role: slave"])
 def test_yaml_asking_for_more_than_there_is_stops_the_start(load_from: Any, yaml: str) -> None:
     """A server never stands alone when it was told to join others."""
     with pytest.raises(SettingsError, match="not available yet"):

@@ -1,0 +1,61 @@
+"""What an operator is told once when it begins and once when it ends."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dkv.ports.store import Pressure
+from dkv.server.conditions import TEXTS, Conditions
+
+
+@pytest.fixture
+def node() -> Any:
+    """As much of a node as is looked at."""
+    return SimpleNamespace(
+        clock=SimpleNamespace(now=lambda: None),
+        upkeep=SimpleNamespace(disk_full=lambda _: None),
+        store=SimpleNamespace(pressure=lambda: Pressure(False, 0)),
+        replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)),
+        is_readable=True,
+    )
+
+
+def said(caplog: pytest.LogCaptureFixture, conditions: Conditions) -> list[str]:
+    caplog.clear()
+    conditions.look()
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_condition_is_told_when_it_begins_and_when_it_ends(
+    node: Any, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """And not in between."""
+
+    def set_to(holds: bool) -> None:
+        if name == "disk":
+            node.upkeep.disk_full = lambda _: "full" if holds else None
+        elif name == "engine":
+            node.store.pressure = lambda: Pressure(holds, 0)
+        elif name == "clock":
+            node.replica.clock.frozen = holds
+        else:
+            node.is_readable = not holds
+
+    caplog.set_level(logging.WARNING)
+    conditions = Conditions(node, logging.getLogger("conditions"))
+    assert said(caplog, conditions) == []
+    set_to(True)
+    assert said(caplog, conditions) == [TEXTS[name][0]]
+    assert said(caplog, conditions) == []
+    set_to(False)
+    assert said(caplog, conditions) == [TEXTS[name][1]]
+
+
+def test_clock_that_the_start_has_told_of_is_not_told_again(node: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The start says more about it, and what to do."""
+    caplog.set_level(logging.WARNING)
+    node.replica.clock.frozen = True
+    assert said(caplog, Conditions(node, logging.getLogger("conditions"))) == []
