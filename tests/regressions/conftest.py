@@ -11,6 +11,7 @@ from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
+from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import Reply, SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
@@ -33,6 +34,8 @@ class House:
             replica=open_vbucket(1, 77, self.store, consensus, self.clock, SeededRandom(1)),
             services=Services(limits),
             limits=limits,
+            backups=Shelf(random.Random(2), self.store),
+            random=SeededRandom(2),
             free_bytes_min=free_bytes_min,
         )
         consensus.campaign(1)
