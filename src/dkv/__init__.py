@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from dkv.client.sync import Client
     from dkv.client.values import Item, Stats
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "BadReply",
     "Cancelled",
@@ -66,6 +67,10 @@ def connect(url: str) -> "Client":
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # stands in pyproject.toml alone, and takes a while to find
+        from importlib.metadata import version
+
+        return version("dkv")
     if name == "Client":
         from dkv.client.sync import Client
 

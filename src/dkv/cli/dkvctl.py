@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from dkv import __version__
+import dkv
 from dkv.cli.ctl.argv import Plan, plan
 from dkv.cli.ctl.execute import execute
 from dkv.cli.ctl.invocation import Options, Session, UsageError, write_result
@@ -35,7 +35,7 @@ def _main(argv: Sequence[str], connect: Connect) -> int:
     try:
         asked = plan(argv)
         if asked.action:
-            print(help_text() if asked.action == "help" else f"dkvctl {__version__}")
+            print(help_text() if asked.action == "help" else f"dkvctl {dkv.__version__}")
             return EXIT_OK
         return _execute(asked, connect)
     except UsageError as error:

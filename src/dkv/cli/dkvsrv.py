@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dkv import __version__
+import dkv
 from dkv.cli.output import ended_well
 from dkv.settings import USAGE, SettingsError, help_text, load, parse_argv, report
 
@@ -21,7 +21,7 @@ def _main(argv: Sequence[str]) -> int:
             print(help_text())
             return 0
         if given.action == "version":
-            print(f"dkvsrv {__version__}")
+            print(f"dkvsrv {dkv.__version__}")
             return 0
         loaded = load(given, os.environ)
     except SettingsError as error:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +50,12 @@ def test_help_and_version_are_on_stdout(capsys: pytest.CaptureFixture[str], word
     output = capsys.readouterr().out
     assert output.startswith(start)
     assert max(map(len, output.splitlines())) <= 120
+
+
+def test_version_is_that_of_pyproject() -> None:
+    """Which is the one place where it stands."""
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text())
+    assert __version__ == project["project"]["version"]
 
 
 def test_connection_refused_says_so_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
