@@ -50,6 +50,7 @@ class EdgeServer:
         keepalive_interval_ms: int = ...,
         keepalive_timeout_ms: int = ...,
         overload_retry_delay_ms: int = ...,
+        request_timeout_ms: int = ...,
     ) -> EdgeServer:
         """`methods[i]` is (path, mode) of method number `i`. Modes: 0 one message and one reply; 1 one message and a
         stream of replies; 2 a conversation, two streams: every message of the caller comes out of `poll` as a call of

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, ALLOW, CONTENT_TYPE};
@@ -23,7 +23,7 @@ use super::conversation::Questions;
 use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
 use super::inbox::{Charge, Load};
 use super::network::{CallGuard, Network, Next};
-use super::status::{Status, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
+use super::status::{Status, ABORTED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 
 /// A reply on its way out; hyper pulls it as fast as the peer's flow control lets it.
 pub enum ReplyBody {
@@ -123,6 +123,16 @@ impl Caller {
         Status::new(RESOURCE_EXHAUSTED, format!("received message larger than max ({bytes} vs. {limit})"))
     }
 
+    /// When a message that began to arrive has to be whole: half of one holds its share of the inbox.
+    pub fn whole_by(&self, began: Instant) -> Instant {
+        began + Duration::from_millis(self.network.shared.settings.request_timeout_ms)
+    }
+
+    pub fn too_slow(&self) -> Status {
+        let seconds = self.network.shared.settings.request_timeout_ms as f64 / 1e3;
+        Status::new(ABORTED, format!("the request was not whole within {seconds} s"))
+    }
+
     pub fn bad_frame(&self, error: FrameError) -> Status {
         match error {
             FrameError::TooLarge(bytes) => self.too_large(bytes),
@@ -210,9 +220,11 @@ impl Caller {
             return Ok(grpc_response(ReplyBody::Stream(guard)));
         }
         let mut timer: Timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        let (message, mut charge) = match in_time(&mut timer, self.read_message(request.into_body(), gzip)).await {
-            Some(read) => read?,
-            None => return Err(Status::deadline_exceeded()),
+        let read = in_time(&mut timer, self.read_message(request.into_body(), gzip));
+        let (message, mut charge) = match tokio::time::timeout_at(self.whole_by(arrived).into(), read).await {
+            Ok(Some(read)) => read?,
+            Ok(None) => return Err(Status::deadline_exceeded()),
+            Err(_) => return Err(self.too_slow()),
         };
         if !charge.enter(shared.settings.inbox_calls_max) {
             return Err(self.overloaded());

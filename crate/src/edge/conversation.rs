@@ -47,6 +47,7 @@ impl Questions {
         let settings = &caller.network.shared.settings;
         let mut decoder = Decoder::new(settings.request_bytes_max);
         let mut charge = caller.charge(Charge::overhead())?;
+        let mut began = None;
         loop {
             while let Some((compressed, message)) = decoder.next().map_err(|error| caller.bad_frame(error))? {
                 let mut rest = charge.split(decoder.left());
@@ -61,9 +62,16 @@ impl Questions {
                     return Ok(());
                 }
             }
-            let frame = match body.is_end_stream() {
-                true => None,
-                false => poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await,
+            began = if decoder.left() > 0 { began.or_else(|| Some(Instant::now())) } else { None };
+            let is_over = body.is_end_stream();
+            let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let frame = match began {
+                _ if is_over => None,
+                None => next.await,
+                Some(began) => {
+                    let next = tokio::time::timeout_at(caller.whole_by(began).into(), next).await;
+                    next.map_err(|_| caller.too_slow())?
+                }
             };
             match frame {
                 Some(Ok(frame)) => {

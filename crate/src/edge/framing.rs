@@ -88,6 +88,16 @@ pub fn encode(message: &[u8]) -> Bytes {
     framed.into()
 }
 
+/// A long message in chunks that can be let go of one by one.
+pub fn encode_in_chunks(message: &[u8]) -> Vec<Bytes> {
+    let (first, rest) = message.split_at(message.len().min(CHUNK_BYTES - HEADER_BYTES));
+    let mut head = Vec::with_capacity(HEADER_BYTES + first.len());
+    head.put_u8(0);
+    head.put_u32(message.len() as u32);
+    head.extend_from_slice(first);
+    std::iter::once(head.into()).chain(rest.chunks(CHUNK_BYTES).map(Bytes::copy_from_slice)).collect()
+}
+
 /// Packs messages into chunks: small ones share a chunk, a large one has its own.
 #[derive(Default)]
 pub struct Packer {
@@ -176,6 +186,16 @@ mod tests {
                 }
             }
             assert_eq!((seen, decoder.left()), (messages.clone(), 0));
+        }
+    }
+
+    #[test]
+    fn a_message_in_chunks_is_the_same_message() {
+        for size in [0, 1, CHUNK_BYTES - HEADER_BYTES, CHUNK_BYTES, 200_000] {
+            let message = vec![9; size];
+            let chunks = encode_in_chunks(&message);
+            assert_eq!(chunks.concat(), encode(&message));
+            assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK_BYTES));
         }
     }
 

@@ -22,10 +22,13 @@ use tokio::sync::{mpsc, Notify};
 
 use super::network::Network;
 use super::outbox::HttpReply;
+use super::socket::Socket;
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a byte of the reply taken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const CALLS_MAX: usize = 128;
 pub const CONNECTIONS_MAX: usize = 128;
 
@@ -127,7 +130,7 @@ pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(netw
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Socket::new(io, WRITE_TIMEOUT)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;

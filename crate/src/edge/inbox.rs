@@ -21,6 +21,8 @@ pub struct Load {
     pub bytes: AtomicUsize,
     pub calls: AtomicUsize,
     pub unread: AtomicUsize,
+    /// Bytes of replies let go of so far: stands still while the readers do.
+    pub released: AtomicUsize,
 }
 
 /// A share of both loads, given back when dropped.

@@ -20,6 +20,7 @@ mod network;
 mod outbox;
 mod reactor;
 mod server;
+mod socket;
 mod stats;
 mod status;
 mod stream;

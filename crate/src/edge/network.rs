@@ -60,6 +60,7 @@ pub struct Settings {
     pub keepalive_interval_ms: u64,
     pub keepalive_timeout_ms: u64,
     pub overload_retry_delay_ms: i64,
+    pub request_timeout_ms: u64,
 }
 
 pub struct Method {
@@ -121,8 +122,10 @@ struct OpenCall {
     /// How a conversation ends once everything is answered: nothing more will be asked.
     last: Option<Status>,
     finish: Option<Status>,
-    /// The share of a long unary reply.
-    unread: Option<Unread>,
+    /// Answered by a long reply, which goes out in chunks.
+    is_long: bool,
+    /// When the caller of a stream or of a long reply last took some of it.
+    progress: Instant,
     /// End with the call.
     tasks: Vec<AbortHandle>,
 }
@@ -246,7 +249,8 @@ impl Network {
             reader: None,
             last: None,
             finish: None,
-            unread: None,
+            is_long: false,
+            progress: arrived,
             tasks: Vec::new(),
         });
         self.shared.open_calls.fetch_add(1, Relaxed);
@@ -325,10 +329,10 @@ impl Network {
                 call.finish = Some(Status::ok());
             });
         }
-        for (id, message, unread) in batch.long_replies {
+        for (id, chunks, unread) in batch.long_replies {
             self.with_call(id, |call| {
                 call.answered = Some(now);
-                self.reply_at_length(call, message, unread);
+                self.reply_at_length(call, chunks, unread);
             });
         }
         let buffered_bytes_max = self.shared.settings.stream_buffer_bytes.saturating_mul(UNREAD_BUFFERS_MAX);
@@ -377,27 +381,26 @@ impl Network {
         }
     }
 
-    fn reply_at_length(&self, call: &mut OpenCall, mut message: Bytes, mut unread: Unread) {
+    fn reply_at_length(&self, call: &mut OpenCall, chunks: Vec<Bytes>, mut unread: Unread) {
         if !unread.charge(&call.connection, self.shared.settings.unread_bytes_max_per_connection) {
             call.finish = Some(self.shared.overloaded(UNREAD_TEXT));
             return;
         }
-        while !message.is_empty() {
-            call.chunks.push_back(message.split_to(message.len().min(CHUNK_BYTES)));
-        }
+        call.chunks.extend(chunks.into_iter().map(|chunk| unread.hold(chunk)));
         call.finish = Some(Status::ok());
-        call.unread = Some(unread);
+        call.is_long = true;
+        call.progress = Instant::now();
     }
 
-    /// Lets go of long replies whose callers have stopped reading: nobody else would.
+    /// Lets go of complete replies whose callers have stopped reading: nobody else would.
     pub async fn drop_unread_replies(self: Rc<Self>) {
         let patience = Duration::from_millis(self.shared.settings.unread_timeout_ms);
         loop {
             tokio::time::sleep(patience / 4).await;
             for (_, call) in self.calls.borrow_mut().iter_mut() {
-                if call.unread.as_ref().is_some_and(|unread| unread.progress.elapsed() > patience) {
+                let is_whole = call.finish.is_some() && !call.chunks.is_empty();
+                if is_whole && call.progress.elapsed() > patience {
                     call.chunks.clear();
-                    call.unread = None;
                     call.finish = Some(Status::new(RESOURCE_EXHAUSTED, "the reply was not read"));
                 }
             }
@@ -478,8 +481,8 @@ impl CallGuard {
             return Next::End(Status::ok());
         };
         if let Some(chunk) = take_chunk(&mut call.chunks) {
-            if let Some(unread) = &mut call.unread {
-                unread.progress = Instant::now();
+            if call.is_stream || call.is_long {
+                call.progress = Instant::now();
             }
             call.buffered = call.buffered.saturating_sub(chunk.len());
             call.reply_bytes += chunk.len();
@@ -519,7 +522,7 @@ impl CallGuard {
     pub fn has_chunks(&self) -> bool {
         let calls = self.network.calls.borrow();
         let call = calls.get(self.place);
-        call.is_some_and(|call| (call.is_stream || call.unread.is_some()) && !call.chunks.is_empty())
+        call.is_some_and(|call| (call.is_stream || call.is_long) && !call.chunks.is_empty())
     }
 
     /// The task ends with the call.

@@ -32,7 +32,7 @@ pub struct Items {
 pub struct Batch {
     pub replies: Vec<(u64, Bytes)>,
     /// Replies that their callers may be slow to read.
-    pub long_replies: Vec<(u64, Bytes, Unread)>,
+    pub long_replies: Vec<(u64, Vec<Bytes>, Unread)>,
     pub items: Vec<Items>,
     /// Ends of calls that Python does not know of: it sent something too large. Told as closed.
     pub failed: Vec<(u64, Status)>,

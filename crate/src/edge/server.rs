@@ -4,11 +4,9 @@
 //! outbox alone, and hears from it through the inbox and the bell alone.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,19 +15,20 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::{AbortHandle, LocalSet};
 
-use super::address::{bind, Address, Bound as Socket};
+use super::address::{bind, Address, Bound as Listening};
 use super::call::serve_call;
 use super::ended::EndedCalls;
 use super::executor::LocalExecutor;
-use super::framing::{encode, Packer};
+use super::framing::{encode, encode_in_chunks, Packer};
 use super::http1;
 use super::inbox::{Load, News};
 use super::network::{Method, Network, Settings, Shared};
 use super::outbox::{Batch, HttpReply, Items as Packed, Listener, Order};
+use super::socket::Socket;
 use super::stats::{Stats, LATENCY_BOUNDS};
 use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
 use super::unread::{Unread, SHORT_REPLY_BYTES_MAX, UNREAD_TEXT};
@@ -52,58 +51,16 @@ const RESET_STREAMS_MAX: usize = 256;
 /// What a client may send ahead of our reading, per stream and per connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A connection that stands still with this part of what it may leave unread is dropped: the node's share is finite.
+const UNREAD_SHARE: usize = 16;
 /// What hyper may hold per stream beyond the peer's window.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
-
-/// Counts what was read, to tell a silent connection from a slow one.
-struct Counted<IO> {
-    io: IO,
-    read: Rc<std::cell::Cell<usize>>,
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Counted<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.read.set(self.read.get().saturating_add(buffer.filled().len() - before));
-        polled
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Counted<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
 
 /// Serves one gRPC connection until it ends. Generic over the transport, so that TLS is a wrapper at the caller.
 async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, peer: Arc<str>, io: IO) {
     let settings = &network.shared.settings;
-    let read = Rc::new(std::cell::Cell::new(0));
+    let io = Socket::new(io, Duration::from_millis(settings.keepalive_timeout_ms));
+    let read = io.bytes_read();
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -121,18 +78,19 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network:
     let load = Arc::new(Load::default());
     let mut stopping = network.stopping.subscribe();
     let service = {
-        let network = network.clone();
+        let (network, load) = (network.clone(), load.clone());
         hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), peer.clone(), request))
     };
-    let io = Counted { io, read: read.clone() };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
     let mut preface = std::pin::pin!(tokio::time::sleep(PREFACE_TIMEOUT));
+    let mut unread = std::pin::pin!(stands_still(settings, &load));
     let (mut told, mut checked) = (false, false);
     loop {
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
+            () = unread.as_mut() => return,
             _ = stop.as_mut(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
@@ -144,6 +102,20 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network:
                 }
             }
         }
+    }
+}
+
+/// Returns when the peer of a connection left many replies unread, and took none of them, from one look to the next.
+async fn stands_still(settings: &Settings, load: &Load) {
+    let unread_bytes_min = settings.unread_bytes_max_per_connection / UNREAD_SHARE;
+    let mut before = (false, 0);
+    loop {
+        tokio::time::sleep(Duration::from_millis(settings.unread_timeout_ms)).await;
+        let now = (load.unread.load(Relaxed) > unread_bytes_min, load.released.load(Relaxed));
+        if now.0 && now == before {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -284,8 +256,8 @@ impl EdgeServer {
             let (socket, bound) = bind(&Address::parse(text)?)?;
             let _context = self.runtime.enter();
             let listener = match socket {
-                Socket::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-                Socket::Unix(listener, path) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path),
+                Listening::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+                Listening::Unix(listener, path) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path),
             };
             Ok((listener, bound))
         });
@@ -343,6 +315,7 @@ impl EdgeServer {
         keepalive_interval_ms = 20_000,
         keepalive_timeout_ms = 20_000,
         overload_retry_delay_ms = 100,
+        request_timeout_ms = 60_000,
     ))]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -363,6 +336,7 @@ impl EdgeServer {
         keepalive_interval_ms: u64,
         keepalive_timeout_ms: u64,
         overload_retry_delay_ms: i64,
+        request_timeout_ms: u64,
     ) -> PyResult<Self> {
         let settings = Settings {
             request_bytes_max: request_bytes_max.min(u32::MAX as usize),
@@ -380,6 +354,7 @@ impl EdgeServer {
             keepalive_interval_ms,
             keepalive_timeout_ms,
             overload_retry_delay_ms,
+            request_timeout_ms,
         };
         let numbers: HashMap<String, usize> = methods.iter().map(|(path, _)| path.clone()).zip(0..).collect();
         if numbers.len() != methods.len() {
@@ -479,7 +454,7 @@ impl EdgeServer {
             } else if message.len() > limit {
                 batch.finished.push((id, self.too_large(message.len())));
             } else if let Some(unread) = Unread::new(&self.shared.load, message.len(), unread_bytes_max) {
-                batch.long_replies.push((id, encode(message), unread));
+                batch.long_replies.push((id, encode_in_chunks(message), unread));
             } else {
                 batch.finished.push((id, self.shared.overloaded(UNREAD_TEXT)));
             }

@@ -1,17 +1,19 @@
 //! Long replies that their callers have not read yet.
 //!
 //! Invariant: what a peer's flow control holds back is bounded, per node and per connection, from the moment Python hands
-//! it over until HTTP/2 has taken it or the call has ended. A short reply goes to HTTP/2 at once and is not counted.
+//! it over until nobody holds a byte of it: not the call, and not HTTP/2, which may wait for a window with a chunk of it.
+//! A short reply goes to HTTP/2 at once and is not counted.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::framing::CHUNK_BYTES;
+use bytes::Bytes;
+
 use super::inbox::Load;
 
-/// Longer replies are handed to HTTP/2 in chunks of this size, each when the peer has room for it.
-pub const SHORT_REPLY_BYTES_MAX: usize = CHUNK_BYTES;
+/// Longer replies are counted, and handed to HTTP/2 in chunks, each when the peer has room for it. What is shorter costs
+/// about as much as the stream that carries it.
+pub const SHORT_REPLY_BYTES_MAX: usize = 4 << 10;
 
 /// What a caller is told who is over one of the bounds.
 pub const UNREAD_TEXT: &str = "too many bytes of replies are not read yet, try again later";
@@ -21,14 +23,12 @@ pub struct Unread {
     node: Arc<Load>,
     connection: Option<Arc<Load>>,
     bytes: usize,
-    /// When the caller last read some of it.
-    pub progress: Instant,
 }
 
 impl Unread {
     /// None: the node holds too much already.
     pub fn new(node: &Arc<Load>, bytes: usize, node_bytes_max: usize) -> Option<Unread> {
-        let unread = Unread { node: node.clone(), connection: None, bytes, progress: Instant::now() };
+        let unread = Unread { node: node.clone(), connection: None, bytes };
         (node.unread.fetch_add(bytes, Relaxed) + bytes <= node_bytes_max).then_some(unread)
     }
 
@@ -37,13 +37,33 @@ impl Unread {
         self.connection = Some(connection.clone());
         connection.unread.fetch_add(self.bytes, Relaxed) + self.bytes <= connection_bytes_max
     }
+
+    /// The same chunk; its part of the share is given back with the last slice of it.
+    pub fn hold(&mut self, chunk: Bytes) -> Bytes {
+        let bytes = chunk.len().min(self.bytes);
+        self.bytes -= bytes;
+        let part = Unread { node: self.node.clone(), connection: self.connection.clone(), bytes };
+        Bytes::from_owner(Held { chunk, _part: part })
+    }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
         for load in std::iter::once(&self.node).chain(&self.connection) {
             load.unread.fetch_sub(self.bytes, Relaxed);
+            load.released.fetch_add(self.bytes, Relaxed);
         }
+    }
+}
+
+struct Held {
+    chunk: Bytes,
+    _part: Unread,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.chunk
     }
 }
 
@@ -61,5 +81,17 @@ mod tests {
         assert_eq!((node.unread.load(Relaxed), connection.unread.load(Relaxed)), (6, 6));
         drop(first);
         assert_eq!((node.unread.load(Relaxed), connection.unread.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_share_lasts_as_long_as_anyone_holds_a_slice() {
+        let node = Arc::<Load>::default();
+        let mut share = Unread::new(&node, 6, 10).expect("fits");
+        let (first, second) = (share.hold(Bytes::from_static(b"abcd")), share.hold(Bytes::from_static(b"ef")));
+        let slice = first.slice(2..4);
+        drop((share, first, second));
+        assert_eq!((&slice[..], node.unread.load(Relaxed)), (&b"cd"[..], 4));
+        drop(slice);
+        assert_eq!((node.unread.load(Relaxed), node.released.load(Relaxed)), (0, 6));
     }
 }

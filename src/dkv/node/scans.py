@@ -17,6 +17,8 @@ from dkv.vbucket.replica import Replica
 
 SLICE_ROWS_MAX = 2_000
 """About 3 ms of a turn: heartbeats and other calls are not held up by a long scan."""
+SLICES_PER_TURN_MAX = 4
+"""About 12 ms: a hundred readers take their turns, or every call would wait for a hundred slices."""
 STREAM_BUFFER_BYTES = 512 << 10
 
 
@@ -72,10 +74,14 @@ class Scans:
                 each.scan.close()
 
     def feed(self, turn: Turn, now: Now) -> None:
-        """One slice for every reader with room; ends those that are done, stuck or broken."""
+        """A slice for the readers with room who have waited longest; ends those that are done, stuck or broken."""
+        slices = 0
         for call_id, each in list(self._open.items()):
             if each.buffered_bytes < STREAM_BUFFER_BYTES:
-                self._feed_one(call_id, each, turn)
+                if slices < SLICES_PER_TURN_MAX:
+                    slices += 1
+                    self._open[call_id] = self._open.pop(call_id)  # behind all others
+                    self._feed_one(call_id, each, turn)
             elif now.monotonic_ms - each.progress_ms > self._limits.iterate_idle_ms_max:
                 seconds = self._limits.iterate_idle_ms_max // 1000
                 key = each.job.resume_key
