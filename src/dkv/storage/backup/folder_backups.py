@@ -41,7 +41,8 @@ class Child:
     def __init__(self, task: dict[str, Any]) -> None:
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dkv.storage.backup.child", json.dumps(task)],
+                [sys.executable, "-P", "-m", "dkv.storage.backup.child", json.dumps(task)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
