@@ -87,11 +87,16 @@ def serve() -> Iterator[Callable[..., Service]]:
 
 
 def test_tarball_unpacked_elsewhere_serves(unpacked: Path, tmp_path: Path, serve: Callable[..., Service]) -> None:
-    """Put, get and health, with nothing of this tree in reach; through a symlink, too."""
+    """Put, get, health, and a backup, which runs a process of its own; nothing of this tree is in reach."""
     flags = ["--db-folder", tmp_path / "db", "--listen-addr", "127.0.0.1:0", "--http-listen-addr", "127.0.0.1:0"]
     server = serve(unpacked / "bin" / "dkvsrv", *flags)
     (tmp_path / "ctl").symlink_to(unpacked / "bin" / "dkvctl")
-    for words, output in ((["set", "foo", "bar"], "OK\n"), (["get", "foo"], "bar\n"), (["health"], "SERVING\n")):
+    for words, output in (
+        (["set", "foo", "bar"], "OK\n"),
+        (["get", "foo"], "bar\n"),
+        (["health"], "SERVING\n"),
+        (["backup", tmp_path / "backup"], "Successfully backed up\n"),
+    ):
         done = run(tmp_path / "ctl", "-a", server.address, *words)
         assert (done.returncode, done.stdout) == (0, output), done.stderr
     assert server.stop() == 0

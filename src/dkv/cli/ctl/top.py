@@ -46,7 +46,8 @@ def watch(session: Session, screen: Screen) -> None:
         try:
             after = _sample(session)
         except DkvError as error:
-            screen.draw([f"No answer from {session.options.address}: {error}", "", "q: leave"])
+            columns, _ = screen.size()
+            screen.draw([f"No answer from {session.options.address}: {error}"[:columns], "", "q: leave"])
             continue
         screen.draw(_frame(before, after, screen.size()))
         before, shown = after, shown + 1
