@@ -28,14 +28,19 @@ from dkv.model.errors import (
 from dkv.model.errors import DkvError as Error
 
 if TYPE_CHECKING:
+    from dkv.client.backups import BackupProgress
+    from dkv.client.changes import Change, ChangeKind
     from dkv.client.sync import Client
     from dkv.client.values import Item, Stats
 
     __version__: str
 
 __all__ = [
+    "BackupProgress",
     "BadReply",
     "Cancelled",
+    "Change",
+    "ChangeKind",
     "Client",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -52,6 +57,16 @@ __all__ = [
     "WriteTimedOut",
     "connect",
 ]
+
+_CLIENT_MODULES = {
+    "BackupProgress": "backups",
+    "Change": "changes",
+    "ChangeKind": "changes",
+    "Client": "sync",
+    "Item": "values",
+    "Stats": "values",
+}
+"""Loaded by whoever asks for them: most programs only connect."""
 
 
 def connect(url: str) -> "Client":
@@ -71,12 +86,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("dkv")
-    if name == "Client":
-        from dkv.client.sync import Client
+    if name in _CLIENT_MODULES:
+        from importlib import import_module
 
-        return Client
-    if name in ("Item", "Stats"):
-        from dkv.client import values
-
-        return getattr(values, name)
+        return getattr(import_module(f"dkv.client.{_CLIENT_MODULES[name]}"), name)
     raise AttributeError(f"module 'dkv' has no attribute {name!r}")

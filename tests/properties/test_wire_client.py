@@ -54,7 +54,7 @@ def test_ranges_are_what_the_classes_read(a: bytes, b: bytes, limit: int, revers
 @given(keys, values, st.binary(min_size=1, max_size=16), uint64, uint64)
 def test_session_fields_join_any_write(key: bytes, value: bytes, session: bytes, sequence: int, lowest: int) -> None:
     """Behind the fields of the write itself."""
-    joined = requests.put(key, value) + requests.in_session(session, sequence, lowest)
+    joined = requests.put(key, value) + requests.in_session(requests.session_head(session), sequence, lowest)
     expected = pb.PutRequest(key=key, value=value, session=session, sequence=sequence, lowestOutstanding=lowest)
     assert pb.PutRequest.FromString(joined) == expected
 
@@ -80,9 +80,10 @@ def test_get_replies_of_the_original_are_understood() -> None:
 
 @given(uint64, st.booleans(), token)
 def test_write_replies_of_the_server_are_understood(number: int, updated: bool, token: bytes) -> None:
-    """What follows is passed over."""
-    assert replies.written(put_reply(number, b"")) == (False, number)
-    assert replies.written(cas_reply(updated, number, b"")) == (updated, number)
+    """With a status or, as it may be, without."""
+    assert replies.updated(pb.CompareAndSetResponse(updated=updated).SerializeToString()) is updated
+    assert replies.updated(put_reply(number, b"")) is False
+    assert replies.updated(cas_reply(updated, number, b"")) is updated
 
 
 @given(st.lists(st.tuples(keys, values, st.sampled_from([0, 0, 0, 1_800_000_000])), max_size=8))
@@ -102,7 +103,7 @@ def test_pairs_of_a_multi_get_are_understood(pairs: list[tuple[bytes, bytes]]) -
 @given(st.binary(max_size=40))
 def test_garbage_is_a_malformed_reply_or_means_nothing(data: bytes) -> None:
     """Never another exception."""
-    for read in (replies.value_of, replies.get, replies.written, replies.multi_get, lambda each: replies.pairs([each])):
+    for read in (replies.value_of, replies.get, replies.updated, replies.multi_get, lambda each: replies.pairs([each])):
         with contextlib.suppress(replies.MalformedReply, replies.RequestRefused):
             read(data)
 
@@ -110,6 +111,6 @@ def test_garbage_is_a_malformed_reply_or_means_nothing(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"\x0a", b"\x0a\x05ab", b"\x80", b"\x0b\x00", b"\xff" * 11, b"\x09\x00"])
 def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
     """Cut off, of unknown types, or without an end."""
-    for read in (replies.get, replies.written):
+    for read in (replies.get, replies.updated):
         with pytest.raises(replies.MalformedReply):
             read(data)

@@ -7,22 +7,25 @@ begin, because one opens the session or a thousand are under way, wait in order.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
 from dkv.client import operations
-from dkv.client.answers import Answer, error_of
+from dkv.client.answers import error_of
+from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
+from dkv.client.changes import Change, Changes
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.loop_channel import LoopChannel
 from dkv.client.operations import Operation
-from dkv.client.retries import RetryBudget, is_worth_it
+from dkv.client.retries import RetryBudget
 from dkv.client.scan import Cursor, Scan
-from dkv.client.sync import session_name, to_ms, whole
+from dkv.client.sync import failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.url import Options
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
 from dkv.model.errors import BadReply, Code, DeadlineExceeded
+from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
 from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
 
@@ -119,6 +122,34 @@ class AsyncClient:
         """What the server says about itself."""
         return await self._run(operations.stats())
 
+    def changes(
+        self,
+        start: int | None = None,
+        *,
+        prefix: Data = b"",
+        through: int | None = None,
+        history_id: bytes = b"",
+    ) -> AsyncIterator[Change]:
+        """Every change from number `start` on, in order, and then those to come; None: only those to come."""
+        return self._read(Changes(start, as_bytes(prefix), through, history_id, self._timeout_s))
+
+    async def backup(self, path: str, *, on_progress: Callable[[BackupProgress], None] | None = None) -> BackupProgress:
+        """Take a backup into a folder of the server's machine and wait for it; returns what it holds."""
+        last, end = NOT_BEGUN, None
+        stream = self._channel.stream(methods.TAKE_BACKUP_PATH, take_backup(path))
+        try:
+            while end is None:
+                messages, end = await stream.next(SILENCE_S_MAX)
+                for message in messages:
+                    last = whole(progress, message)
+                    if on_progress is not None:
+                        on_progress(last)
+        finally:
+            stream.cancel()
+        if end[0] != Code.OK:
+            raise error_of(failed_stream(end))
+        return last
+
     async def close(self) -> None:
         """End the connection; calls that are under way fail. Idempotent."""
         self._channel.close()
@@ -147,12 +178,12 @@ class AsyncClient:
 
     async def _call(self, call: Call, deadline_s: float) -> bytes:
         if not call.is_write:
-            return await self._exchange(Exchange(call, None, self._budget), call.path, deadline_s)
+            return await self._exchange(call, None, deadline_s)
         while True:
             write = self._line.begin() or await self._begin(deadline_s)
             is_answered = False
             try:
-                reply = await self._exchange(Exchange(call, write, self._budget), call.path, deadline_s)
+                reply = await self._exchange(call, write, deadline_s)
                 is_answered = True
                 return reply
             except StartOver:
@@ -162,12 +193,14 @@ class AsyncClient:
                 if self._waiting:
                     self._let_begin()
 
-    async def _exchange(self, exchange: Exchange, path: str, deadline_s: float) -> bytes:
+    async def _exchange(self, call: Call, write: Write | None, deadline_s: float) -> bytes:
+        exchange: Exchange | None = None
         while True:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise exchange.final(DeadlineExceeded(f"no time is left of {self._timeout_s:g} s"))
-            call_id, future = self._channel.start(path, exchange.message(), to_ms(left_s))
+                raise out_of_time(self._timeout_s, exchange)
+            message = call.message if write is None else call.message + write.fields()
+            call_id, future = self._channel.start(call.path, message, to_ms(left_s))
             try:
                 result = await future
             except asyncio.CancelledError:
@@ -176,6 +209,7 @@ class AsyncClient:
             if isinstance(result, bytes):
                 self._budget.earn()
                 return result
+            exchange = exchange or Exchange(call.path, write, self._budget)
             await asyncio.sleep(exchange.failed(result, deadline_s - time.monotonic()))
 
     async def _begin(self, deadline_s: float) -> Write:
@@ -198,33 +232,25 @@ class AsyncClient:
 
     async def _read(self, cursor: Cursor[T]) -> AsyncGenerator[T, None]:
         """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""
-        exchange: Exchange | None = None
-        deadline_s = 0.0
+        exchange, deadline_s = self._patience(cursor)
         while not cursor.is_done:
-            if exchange is None:
-                exchange, deadline_s = (
-                    Exchange(Call(cursor.path, b""), None, self._budget),
-                    time.monotonic() + self._timeout_s,
-                )
             stream, end = self._channel.stream(cursor.path, cursor.request()), None
             try:
                 while end is None and not cursor.is_done:
                     messages, end = await stream.next(self._timeout_s)
-                    for item in whole(cursor.take, messages):
-                        exchange = None
-                        yield item
+                    if messages:
+                        exchange, deadline_s = self._patience(cursor)
+                        for item in whole(cursor.take, messages):
+                            yield item
             finally:
                 stream.cancel()
-            if end is None or end[0] == Code.OK:
-                self._budget.earn()
-                exchange = None
-                if end is not None:
-                    cursor.ended()
+            if end is not None and end[0] != Code.OK:
+                await asyncio.sleep(exchange.failed(failed_stream(end), deadline_s - time.monotonic()))
                 continue
-            code, text, details, fate = end
-            failure = Answer(code, text, details, b"", fate)
-            if exchange is None and not is_worth_it(error_of(failure)):
-                raise error_of(failure)
-            if exchange is not None:
-                exchange.attempts += 1
-                await asyncio.sleep(exchange.failed(failure, deadline_s - time.monotonic()))
+            self._budget.earn()
+            exchange, deadline_s = self._patience(cursor)
+            if end is not None:
+                cursor.ended()
+
+    def _patience(self, cursor: Cursor[T]) -> tuple[Exchange, float]:
+        return Exchange(cursor.path, None, self._budget), time.monotonic() + self._timeout_s

@@ -1,9 +1,8 @@
-"""One call from its first attempt to its end: what to send, and what an answer means. Decides; never waits or sends.
+"""What becomes of a call whose attempts fail: again after a pause, begun anew, or over. Decides; never waits or sends.
 
-while True:
-    answer = transport(call.path, exchange.message(), time left)
-    if the code is OK: return exchange.succeeded(reply)
-    pause, for as long as exchange.failed(answer, time left) says; it raises when there is no use
+the first attempt fails: exchange = Exchange(path, its write or None, budget)
+after every attempt that fails: pause for as long as exchange.failed(answer, time left) says; it raises when there
+is no use in another
 """
 
 import logging
@@ -36,23 +35,19 @@ def _chance() -> float:
 
 
 class Exchange:
-    """Owns the attempts of one call, which is a read, or a write with its place in a session."""
+    """Owns the failed attempts of one call, which is a read, or a write with its place in a session."""
 
-    __slots__ = ("_budget", "_call", "_write", "attempts")
+    __slots__ = ("_budget", "_path", "_write", "attempts")
 
-    def __init__(self, call: Call, write: Write | None, budget: RetryBudget) -> None:
-        self._call, self._write, self._budget = call, write, budget
+    def __init__(self, path: str, write: Write | None, budget: RetryBudget) -> None:
+        self._path, self._write, self._budget = path, write, budget
         self.attempts = 0
-
-    def message(self) -> bytes:
-        """The request of the next attempt."""
-        self.attempts += 1
-        return self._call.message if self._write is None else self._call.message + self._write.fields()
 
     def failed(self, answer: Answer, left_s: float) -> float:
         """Seconds to wait before the next attempt. Raises the error of the call when there is to be none, StartOver
         when the write has to begin again."""
         error, write = error_of(answer), self._write
+        self.attempts += 1
         if write is not None:
             if isinstance(error, SessionUnknown) and not write.is_retry:
                 raise StartOver from error
@@ -61,7 +56,7 @@ class Exchange:
         if is_worth_it(error):
             seconds = pause_s(error, self.attempts, _chance)
             if seconds < left_s and self._budget.take():
-                logger.debug("%s: attempt %d: %s; again in %.3f s", self._call.path, self.attempts, error, seconds)
+                logger.debug("%s: attempt %d: %s; again in %.3f s", self._path, self.attempts, error, seconds)
                 return seconds
         raise self.final(error)
 

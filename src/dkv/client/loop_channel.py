@@ -20,6 +20,7 @@ from dkv.model.errors import Code, DeadlineExceeded
 REPLY_BYTES_MAX = 52_428_800
 NO_DEADLINE = -1
 _RINGS_MAX = 4_096
+CLOSED = "the client is closed"
 
 Result = bytes | Answer
 """The reply of a call that went well, or how it failed."""
@@ -39,10 +40,10 @@ class LoopChannel:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_closed = False
-        self._next_id = 1
+        self.is_closed = False
+        self._next_id = 0
         self._open: dict[int, asyncio.Future[Result]] = {}
-        self._readers: dict[int, asyncio.Future[None]] = {}
+        self.readers: dict[int, asyncio.Future[None]] = {}
         self._queued: list[tuple[int, str, bytes, int]] = []
         self._unwanted: list[int] = []
         self._listener: asyncio.Task[None] | None = None
@@ -66,19 +67,23 @@ class LoopChannel:
 
     def start(self, path: str, message: bytes, timeout_ms: int) -> tuple[int, asyncio.Future[Result]]:
         """A call that leaves with the others of this turn: its id, and what will be its result."""
-        future: asyncio.Future[Result] = self.loop().create_future()
-        if self._is_closed:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        future: asyncio.Future[Result] = loop.create_future()
+        if self.is_closed:
             future.set_result(_closed(Fate.NOT_SENT))
             return 0, future
-        call_id = self._next_id
-        self._next_id += 1
+        self._next_id = call_id = self._next_id + 1
         self._open[call_id] = future
-        self._queue((call_id, path, message, timeout_ms))
+        if not self._queued:
+            loop.call_soon(self._send_queued)
+        self._queued.append((call_id, path, message, timeout_ms))
         return call_id, future
 
     def cancel(self, call_id: int) -> None:
         """Nobody waits for the call any more: it ends, also on the wire."""
-        if self._open.pop(call_id, None) is not None and self._loop is not None and not self._is_closed:
+        if self._open.pop(call_id, None) is not None and self._loop is not None and not self.is_closed:
             if not self._unwanted:
                 self._loop.call_soon(self._cancel_unwanted)
             self._unwanted.append(call_id)
@@ -86,21 +91,20 @@ class LoopChannel:
     def stream(self, path: str, message: bytes) -> Streamed:
         """Starts a call whose reply is a stream."""
         self.loop()
-        call_id = self._next_id
-        self._next_id += 1
-        return _Stream(self._readers, call_id, self._native.stream(call_id, path, message, NO_DEADLINE))
+        self._next_id = call_id = self._next_id + 1
+        return _Stream(self, call_id, self._native.stream(call_id, path, message, NO_DEADLINE))
 
     def close(self) -> None:
         """Calls that are under way end as cancelled. Idempotent."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         self._native.close()
         for future in self._open.values():
             if not future.done():
                 future.set_result(_closed(Fate.LOST))
         self._open.clear()
-        for reader in self._readers.values():
+        for reader in list(self.readers.values()):
             if not reader.done():
                 reader.set_result(None)
         if self._listener is not None:
@@ -117,7 +121,7 @@ class LoopChannel:
         if self._loop is not None:
             raise RuntimeError("this client belongs to another event loop: make one client for each loop")
         self._loop = loop
-        if self._is_closed:
+        if self.is_closed:
             return
         try:
             loop.add_reader(self._bell, self._answered)
@@ -129,19 +133,14 @@ class LoopChannel:
             await loop.sock_recv(self._bell, _RINGS_MAX)
             self._dispatch()
 
-    def _queue(self, call: tuple[int, str, bytes, int]) -> None:
-        if not self._queued and self._loop is not None:
-            self._loop.call_soon(self._send_queued)
-        self._queued.append(call)
-
     def _send_queued(self) -> None:
         calls, self._queued = self._queued, []
-        if not self._is_closed:
+        if not self.is_closed:
             self._native.send(calls)
 
     def _cancel_unwanted(self) -> None:
         ids, self._unwanted = self._unwanted, []
-        if not self._is_closed:
+        if not self.is_closed:
             self._native.cancel(ids)
 
     def _answered(self) -> None:
@@ -163,7 +162,7 @@ class LoopChannel:
             if future is not None and not future.done():
                 future.set_result(Answer(code, text, details, b"", fate))
         for call_id in streams:
-            reader = self._readers.pop(call_id, None)
+            reader = self.readers.pop(call_id, None)
             if reader is not None and not reader.done():
                 reader.set_result(None)
 
@@ -171,28 +170,29 @@ class LoopChannel:
 class _Stream:
     """A native stream, and the future that its one reader waits for while there is nothing."""
 
-    def __init__(self, readers: dict[int, asyncio.Future[None]], call_id: int, native: EdgeStream) -> None:
-        self._readers, self._id, self._native = readers, call_id, native
+    def __init__(self, channel: LoopChannel, call_id: int, native: EdgeStream) -> None:
+        self._channel, self._id, self._native = channel, call_id, native
 
     async def next(self, timeout_s: float) -> StreamPart:
         """What came, or the end. DeadlineExceeded when nothing comes in time."""
-        while True:
+        readers = self._channel.readers
+        while not self._channel.is_closed:
             messages, end = self._native.take(MESSAGES_MAX)
             if messages or end is not None:
                 return messages, end
-            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._readers[self._id] = news
+            readers[self._id] = news = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(timeout_s):
                     await news
             except TimeoutError:
                 raise DeadlineExceeded(f"nothing came for {timeout_s:g} s") from None
             finally:
-                self._readers.pop(self._id, None)
+                readers.pop(self._id, None)
+        return [], (Code.CANCELLED, CLOSED, b"", Fate.LOST)
 
     def cancel(self) -> None:
         self._native.cancel()
 
 
 def _closed(fate: Fate) -> Answer:
-    return Answer(Code.CANCELLED, "the client is closed", b"", b"", fate)
+    return Answer(Code.CANCELLED, CLOSED, b"", b"", fate)

@@ -46,7 +46,7 @@ def put(key: Data, value: Data, ttl: float | None, if_absent: bool) -> Operation
     key, value, ms = as_bytes(key), as_bytes(value, "value"), ttl_ms(ttl)
     if if_absent:
         return (yield from _compare_and_set(requests.compare_and_set(key, b"", value, ttl_ms=ms)))
-    replies.written((yield Call(methods.PUT_PATH, requests.put(key, value, ttl_ms=ms), True)))
+    replies.updated((yield Call(methods.PUT_PATH, requests.put(key, value, ttl_ms=ms), True)))
     return True
 
 
@@ -55,7 +55,7 @@ def put_many(pairs: Pairs, ttl: float | None) -> Operation[None]:
     ms = ttl_ms(ttl)
     listed: Iterable[tuple[Data, Data]] = pairs.items() if isinstance(pairs, Mapping) else pairs
     puts = [requests.put(as_bytes(key), as_bytes(value, "value"), ttl_ms=ms) for key, value in listed]
-    replies.written((yield Call(methods.MULTI_PUT_PATH, requests.multi_put(puts), True)))
+    replies.updated((yield Call(methods.MULTI_PUT_PATH, requests.multi_put(puts), True)))
 
 
 def compare_and_set(key: Data, expected: Data | None, value: Data, ttl: float | None) -> Operation[bool]:
@@ -87,7 +87,7 @@ def touch(key: Data, ttl: float | None) -> Operation[bool]:
 
 
 def delete(key: Data) -> Operation[None]:
-    replies.written((yield Call(methods.DELETE_PATH, requests.delete(as_bytes(key)), True)))
+    replies.updated((yield Call(methods.DELETE_PATH, requests.delete(as_bytes(key)), True)))
 
 
 def delete_range(start: Data, end: Data | None) -> Operation[None]:
@@ -95,7 +95,7 @@ def delete_range(start: Data, end: Data | None) -> Operation[None]:
     first, behind = as_bytes(start), b"" if end is None else as_bytes(end)
     if end is not None and not behind:
         raise InvalidRequest("an empty end would mean the last key: say None for that")
-    replies.written((yield Call(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), True)))
+    replies.updated((yield Call(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), True)))
 
 
 def stats() -> Operation[Stats]:
@@ -113,7 +113,7 @@ def stats() -> Operation[Stats]:
         change_number=vbucket.changeNumber,
         oldest_change_number=vbucket.oldestChangeNumber,
         history_id=vbucket.historyId,
-        calls=reply.turns.calls,
+        calls=sum(method.calls for method in reply.edge.methods),
         connections=reply.edge.connections,
     )
 
@@ -123,4 +123,4 @@ def _got(key: bytes, terms: bytes) -> Operation[replies.Got | None]:
 
 
 def _compare_and_set(request: bytes) -> Operation[bool]:
-    return replies.written((yield Call(methods.COMPARE_AND_SET_PATH, request, True))).updated
+    return replies.updated((yield Call(methods.COMPARE_AND_SET_PATH, request, True)))

@@ -14,17 +14,21 @@ from typing import Protocol, Self, TypeVar
 
 from dkv.client import operations
 from dkv.client.answers import Answer, error_of
+from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
+from dkv.client.changes import Change, Changes
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.operations import Operation
-from dkv.client.retries import RetryBudget, is_worth_it
+from dkv.client.retries import RetryBudget
 from dkv.client.scan import MESSAGES_MAX, Cursor, Scan
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
-from dkv.model.errors import BadReply, Code, DeadlineExceeded, Unavailable
+from dkv.model.errors import BadReply, Code, DeadlineExceeded, DkvError, Unavailable
+from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
 from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
 
 T = TypeVar("T")
+U = TypeVar("U")
 SESSION_BYTES = 16
 NO_DEADLINE = -1
 CallResult = tuple[int, str, bytes, bytes, int]
@@ -182,6 +186,35 @@ class Client:
         """What the server says about itself."""
         return self._run(operations.stats())
 
+    def changes(
+        self,
+        start: int | None = None,
+        *,
+        prefix: Data = b"",
+        through: int | None = None,
+        history_id: bytes = b"",
+    ) -> Iterator[Change]:
+        """Every change from number `start` on, in order, and then those to come; None: only those to come.
+
+        `prefix`: only changes that touch such keys. `through`: end behind this number. A reader that comes back hands
+        in the `number` + 1 and the `history_id` of the last change it has. HistoryPurged when the server does not keep
+        what is asked for, or has another history: read everything by `scan`, then go on from there. A connection that
+        is lost on the way is made again.
+        """
+        return self._read(Changes(start, as_bytes(prefix), through, history_id, self._timeout_s))
+
+    def backup(self, path: str, *, on_progress: Callable[[BackupProgress], None] | None = None) -> BackupProgress:
+        """Take a backup into a folder of the server's machine and wait for it; returns what it holds.
+
+        Writers are not held up. Tried once, as the server goes on with the work whatever becomes of the caller.
+        """
+        last = NOT_BEGUN
+        for message in self.stream(methods.TAKE_BACKUP_PATH, take_backup(path), silence_s_max=SILENCE_S_MAX):
+            last = whole(progress, message)
+            if on_progress is not None:
+                on_progress(last)
+        return last
+
     def wait_until_connected(self, timeout: float | None = None) -> None:
         """Connect now rather than with the first call. Raises Unavailable when it takes longer than `timeout`."""
         try:
@@ -196,16 +229,18 @@ class Client:
             raise error_of(answer)
         return answer.reply
 
-    def stream(self, path: str, message: bytes) -> Generator[bytes, None, None]:
+    def stream(self, path: str, message: bytes, *, silence_s_max: float | None = None) -> Generator[bytes, None, None]:
         """The messages of any reply stream, tried once; a reader that stops early cancels the call."""
+        timeout_ms = NO_DEADLINE if silence_s_max is None else to_ms(silence_s_max)
         with _cancelled_at_end(self._channel.stream(path, message, NO_DEADLINE)) as stream:
             end = None
             while end is None:
-                messages, end = stream.next(MESSAGES_MAX, NO_DEADLINE)
+                messages, end = stream.next(MESSAGES_MAX, timeout_ms)
+                if not messages and end is None:
+                    raise DeadlineExceeded(f"nothing came for {silence_s_max:g} s")
                 yield from messages
             if end[0] != Code.OK:
-                code, text, details, fate = end
-                raise error_of(Answer(code, text, details, b"", fate))
+                raise error_of(failed_stream(end))
 
     def close(self) -> None:
         """End the connection; calls that are under way fail. Idempotent."""
@@ -235,12 +270,12 @@ class Client:
 
     def _call(self, call: Call, deadline_s: float) -> bytes:
         if not call.is_write:
-            return self._exchange(Exchange(call, None, self._budget), call.path, deadline_s)
+            return self._exchange(call, None, deadline_s)
         while True:
             write = self._begin(deadline_s)
             is_answered = False
             try:
-                reply = self._exchange(Exchange(call, write, self._budget), call.path, deadline_s)
+                reply = self._exchange(call, write, deadline_s)
                 is_answered = True
                 return reply
             except StartOver:
@@ -248,17 +283,19 @@ class Client:
             finally:
                 self._end(write, is_answered)
 
-    def _exchange(self, exchange: Exchange, path: str, deadline_s: float) -> bytes:
+    def _exchange(self, call: Call, write: Write | None, deadline_s: float) -> bytes:
+        exchange: Exchange | None = None
         while True:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise exchange.final(DeadlineExceeded(f"no time is left of {self._timeout_s:g} s"))
-            code, text, details, reply, fate = self._channel.call(path, exchange.message(), to_ms(left_s))
-            if code == Code.OK:
+                raise out_of_time(self._timeout_s, exchange)
+            message = call.message if write is None else call.message + write.fields()
+            code, text, details, reply, fate = self._channel.call(call.path, message, to_ms(left_s))
+            if code == 0:
                 self._budget.earn()
                 return reply
-            left_s = deadline_s - time.monotonic()
-            time.sleep(exchange.failed(Answer(code, text, details, reply, fate), left_s))
+            exchange = exchange or Exchange(call.path, write, self._budget)
+            time.sleep(exchange.failed(Answer(code, text, details, reply, fate), deadline_s - time.monotonic()))
 
     def _begin(self, deadline_s: float) -> Write:
         with self._turn:
@@ -279,42 +316,47 @@ class Client:
 
     def _read(self, cursor: Cursor[T]) -> Iterator[T]:
         """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""
+        exchange, deadline_s = self._patience(cursor)
         while not cursor.is_done:
-            exchange = Exchange(Call(cursor.path, b""), None, self._budget)
-            deadline_s = time.monotonic() + self._timeout_s
-            failure = yield from self._read_one(cursor)
-            while failure is not None:
-                exchange.attempts += 1
+            failure, has_moved = yield from self._read_one(cursor)
+            if has_moved or failure is None:
+                exchange, deadline_s = self._patience(cursor)
+            if failure is not None:
                 time.sleep(exchange.failed(failure, deadline_s - time.monotonic()))
-                failure = yield from self._read_one(cursor)
 
-    def _read_one(self, cursor: Cursor[T]) -> Generator[T, None, Answer | None]:
-        """One stream; returns how it failed, if it did before anything came."""
-        has_moved = False
+    def _patience(self, cursor: Cursor[T]) -> tuple[Exchange, float]:
+        return Exchange(cursor.path, None, self._budget), time.monotonic() + self._timeout_s
+
+    def _read_one(self, cursor: Cursor[T]) -> Generator[T, None, tuple[Answer | None, bool]]:
+        """One stream; returns how it failed, if it did, and whether anything had come."""
+        has_moved, end = False, None
         with _cancelled_at_end(self._channel.stream(cursor.path, cursor.request(), NO_DEADLINE)) as stream:
-            end = None
             while end is None and not cursor.is_done:
                 messages, end = stream.next(MESSAGES_MAX, to_ms(self._timeout_s))
                 if messages:
-                    news = whole(cursor.take, messages)
-                    has_moved = has_moved or bool(news)
-                    yield from news
+                    has_moved = True
+                    yield from whole(cursor.take, messages)
                 elif end is None:
                     raise DeadlineExceeded(f"nothing came for {self._timeout_s:g} s")
-        if end is None or end[0] == Code.OK:
-            self._budget.earn()
-            if end is not None:
-                cursor.ended()
-            return None
-        code, text, details, fate = end
-        failure = Answer(code, text, details, b"", fate)
-        return None if has_moved and is_worth_it(error_of(failure)) else failure
+        if end is not None and end[0] != Code.OK:
+            return failed_stream(end), has_moved
+        self._budget.earn()
+        if end is not None:
+            cursor.ended()
+        return None, has_moved
 
     def _forked(self) -> None:
         self._start_writing()
 
 
-def whole(take: Callable[[list[bytes]], list[T]], messages: list[bytes]) -> list[T]:
+def failed_stream(end: tuple[int, str, bytes, int]) -> Answer:
+    """The end of a stream as that of a call."""
+    code, text, details, fate = end
+    return Answer(code, text, details, b"", fate)
+
+
+def whole(take: Callable[[U], T], messages: U) -> T:
+    """What `take` makes of messages; BadReply when they are none."""
     try:
         return take(messages)
     except MalformedReply as garbage:
@@ -327,6 +369,12 @@ def _cancelled_at_end(stream: Stream) -> Iterator[Stream]:
         yield stream
     finally:
         stream.cancel()
+
+
+def out_of_time(timeout_s: float, exchange: Exchange | None) -> DkvError:
+    """What a call that can not be tried any more ends with."""
+    error = DeadlineExceeded(f"no time is left of {timeout_s:g} s")
+    return error if exchange is None else exchange.final(error)
 
 
 def to_ms(seconds: float) -> int:

@@ -14,7 +14,7 @@ Not thread-safe: whoever shares a line guards it. A forked child needs a line of
 
 from collections.abc import Callable
 
-from dkv.wire.requests import in_session
+from dkv.wire.requests import in_session, session_head
 
 OUTSTANDING_MAX = 1_000
 """A server keeps 1,024 results of a session; more would be refused."""
@@ -23,10 +23,10 @@ OUTSTANDING_MAX = 1_000
 class Session:
     """One name, and the sequences under way in it."""
 
-    __slots__ = ("is_open", "is_spent", "lowest", "name", "next_sequence", "outstanding")
+    __slots__ = ("head", "is_open", "is_spent", "lowest", "next_sequence", "outstanding")
 
     def __init__(self, name: bytes) -> None:
-        self.name = name
+        self.head = session_head(name)
         self.next_sequence = self.lowest = 1
         self.outstanding: set[int] = set()
         self.is_open = False
@@ -56,7 +56,7 @@ class Write:
         """Fields 110 to 112 of the next attempt."""
         session = self.session
         is_opening = self.sequence == 1 and not self.is_retry
-        return in_session(session.name, self.sequence, 0 if is_opening else session.lowest)
+        return in_session(session.head, self.sequence, 0 if is_opening else session.lowest)
 
     def unsure(self) -> None:
         """An attempt may have arrived."""

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from dkv.wire import messages as wire
+from dkv.wire.kv import STATUS_OK
 from dkv.wire.varint import tag
 
+_UPDATED = b"\x10\x01"
 _FOUND = tag(100, 0) + b"\x01"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 Fields = dict[int, int | bytes]
@@ -30,14 +32,6 @@ class Got(NamedTuple):
     value: bytes
     expire_ts: int
     applied_change_number: int
-
-
-class Written(NamedTuple):
-    """The reply to a write."""
-
-    updated: bool
-    """Of a compare-and-set: it took effect."""
-    change_number: int
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -111,10 +105,12 @@ def get(reply: bytes) -> Got | None:
     return Got(value, _int(fields, 101), _int(fields, 102))
 
 
-def written(reply: bytes) -> Written:
-    """A PutResponse, DeleteResponse, DeleteRangeResponse or CompareAndSetResponse."""
-    fields = _fields(reply, of_bytes=(1, 101))
-    return Written(bool(_int(fields, 2)), _int(fields, 100))
+def updated(reply: bytes) -> bool:
+    """Of a CompareAndSetResponse, whether it took effect. Replies to other writes, which say nothing more than that
+    they are there, are checked in the same way."""
+    if reply[:2] == STATUS_OK:
+        return reply[2:4] == _UPDATED
+    return bool(_int(_fields(reply, of_bytes=(1, 101)), 2))
 
 
 def pairs(messages: list[bytes]) -> list[tuple[bytes, bytes]]:

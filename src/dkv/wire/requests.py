@@ -69,8 +69,11 @@ def iterate(prefix: bytes, start: bytes, *, terms: bytes = b"", limit: int = 0, 
     return field(b"\x0a", prefix) + field(b"\x12", start) + terms + _number(_LIMIT, limit) + order
 
 
-def in_session(session: bytes, sequence: int, lowest_outstanding: int) -> bytes:
+def session_head(session: bytes) -> bytes:
+    """What all writes of a session have in common."""
+    return _SESSION + varint(len(session)) + session + _SEQUENCE
+
+
+def in_session(head: bytes, sequence: int, lowest_outstanding: int) -> bytes:
     """What any write carries behind its own fields, so that a retry applies once (INVARIANTS 15)."""
-    return b"".join(
-        (_SESSION, varint(len(session)), session, _SEQUENCE, varint(sequence), _number(_LOWEST, lowest_outstanding))
-    )
+    return head + varint(sequence) + (_LOWEST + varint(lowest_outstanding) if lowest_outstanding else b"")

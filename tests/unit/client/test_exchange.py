@@ -5,14 +5,14 @@ import logging
 import pytest
 
 from dkv.client.answers import Answer, Fate
-from dkv.client.exchange import Call, Exchange, StartOver
+from dkv.client.exchange import Exchange, StartOver
 from dkv.client.retries import PAUSE_S_MAX, RETRIES_SAVED_MAX, RetryBudget, pause_s
 from dkv.client.writes import Write, WriteLine
 from dkv.model import errors
 from dkv.model.errors import Code
 from dkv.wire.errors import to_details
 
-CALL = Call("/t.T/M", b"request")
+PATH = "/t.T/M"
 LONG_S = 60.0
 
 
@@ -48,7 +48,7 @@ def write(*, is_retry: bool = False) -> Write:
 def test_read_that_no_retry_helps_fails_at_once(failure: Answer, kind: type[errors.DkvError]) -> None:
     """With a typed error; a read never may have happened unless the server says so."""
     with pytest.raises(kind) as caught:
-        Exchange(CALL, None, RetryBudget()).failed(failure, LONG_S)
+        Exchange(PATH, None, RetryBudget()).failed(failure, LONG_S)
     assert type(caught.value) is kind
 
 
@@ -63,17 +63,14 @@ def test_read_that_no_retry_helps_fails_at_once(failure: Answer, kind: type[erro
     ],
 )
 def test_read_that_may_go_better_waits_and_goes_again(failure: Answer) -> None:
-    """With the same bytes."""
-    exchange = Exchange(CALL, None, RetryBudget())
-    assert exchange.message() == b"request"
-    assert 0 < exchange.failed(failure, LONG_S) < 1
-    assert exchange.message() == b"request"
+    """After a pause."""
+    assert 0 < Exchange(PATH, None, RetryBudget()).failed(failure, LONG_S) < 1
 
 
 def test_retry_without_time_for_its_pause_is_not_made() -> None:
     """The last reason is raised, which says more than that time is over."""
     with pytest.raises(errors.Unavailable, match="text"):
-        Exchange(CALL, None, RetryBudget()).failed(answer(Code.UNAVAILABLE), 0.001)
+        Exchange(PATH, None, RetryBudget()).failed(answer(Code.UNAVAILABLE), 0.001)
 
 
 def test_retry_beyond_the_budget_is_not_made() -> None:
@@ -81,7 +78,7 @@ def test_retry_beyond_the_budget_is_not_made() -> None:
     budget = RetryBudget()
     budget.left = 0
     with pytest.raises(errors.Unavailable):
-        Exchange(CALL, None, budget).failed(answer(Code.UNAVAILABLE), LONG_S)
+        Exchange(PATH, None, budget).failed(answer(Code.UNAVAILABLE), LONG_S)
     for _ in range(6):
         budget.earn()
     assert [budget.take(), budget.take()] == [True, False]
@@ -104,7 +101,7 @@ def test_pause_doubles_up_to_a_second_and_obeys_the_server() -> None:
 def test_retry_is_logged_for_whoever_listens(caplog: pytest.LogCaptureFixture) -> None:
     """Logger `dkv`, level debug, no values."""
     with caplog.at_level(logging.DEBUG, "dkv"):
-        Exchange(CALL, None, RetryBudget()).failed(answer(Code.UNAVAILABLE), LONG_S)
+        Exchange(PATH, None, RetryBudget()).failed(answer(Code.UNAVAILABLE), LONG_S)
     assert "/t.T/M" in caplog.text
     assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("dkv").handlers)
 
@@ -123,7 +120,7 @@ def test_retry_is_logged_for_whoever_listens(caplog: pytest.LogCaptureFixture) -
 def test_write_that_may_have_arrived_says_so(failure: Answer, kind: type[errors.DkvError]) -> None:
     """Whatever ended the waiting."""
     with pytest.raises(kind) as caught:
-        Exchange(CALL, write(), RetryBudget()).failed(failure, 0)
+        Exchange(PATH, write(), RetryBudget()).failed(failure, 0)
     assert type(caught.value) is kind
     assert caught.value.may_have_happened
 
@@ -141,14 +138,14 @@ def test_write_that_may_have_arrived_says_so(failure: Answer, kind: type[errors.
 def test_write_certainly_refused_says_so(failure: Answer, kind: type[errors.DkvError]) -> None:
     """By the server's word, or because it never left."""
     with pytest.raises(kind) as caught:
-        Exchange(CALL, write(), RetryBudget()).failed(failure, 0)
+        Exchange(PATH, write(), RetryBudget()).failed(failure, 0)
     assert type(caught.value) is kind
     assert not caught.value.may_have_happened
 
 
 def test_write_lost_once_and_refused_afterwards_still_may_have_happened() -> None:
     """The second attempt's refusal says nothing about the first."""
-    exchange = Exchange(CALL, write(), RetryBudget())
+    exchange = Exchange(PATH, write(), RetryBudget())
     exchange.failed(answer(Code.UNAVAILABLE, Fate.LOST), LONG_S)
     with pytest.raises(errors.ConnectionLost):
         exchange.failed(answer(Code.UNAVAILABLE, Fate.NOT_SENT), 0)
@@ -158,9 +155,9 @@ def test_write_of_a_forgotten_session_starts_over_unless_it_was_sent_before() ->
     """A first attempt was not applied; a retry is nobody's guess."""
     forgotten = answer(Code.DEADLINE_EXCEEDED, error=errors.SessionUnknown("gone"))
     with pytest.raises(StartOver):
-        Exchange(CALL, write(), RetryBudget()).failed(forgotten, LONG_S)
+        Exchange(PATH, write(), RetryBudget()).failed(forgotten, LONG_S)
     with pytest.raises(errors.SessionUnknown) as caught:
-        Exchange(CALL, write(is_retry=True), RetryBudget()).failed(forgotten, LONG_S)
+        Exchange(PATH, write(is_retry=True), RetryBudget()).failed(forgotten, LONG_S)
     assert caught.value.may_have_happened
 
 
