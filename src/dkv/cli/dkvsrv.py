@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import dkv
-from dkv.cli.output import ended_well
+from dkv.cli.output import EXIT_FAILED, ended_well
 from dkv.settings import USAGE, SettingsError, help_text, load, parse_argv, report
 
 
@@ -15,6 +15,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    """A client's installation has this command, too, but not all that a server needs."""
+    try:
+        return _serve(argv)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] == "dkv":
+            raise
+        print(f"dkvsrv: the server needs {missing.name}, which pip install 'dkv[server]' brings", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _serve(argv: Sequence[str]) -> int:
     try:
         given = parse_argv(argv)
         if given.action == "help":

@@ -1,6 +1,8 @@
 """dkvsrv before it serves: help, version, the check of a configuration, and errors."""
 
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -63,3 +65,23 @@ def test_settings_usable_are_handed_to_the_server(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "dkv.server.main", server)
     assert dkvsrv.main(["--node-name", "n"]) == 7
     assert calls == [("n", [])]
+
+
+@pytest.mark.parametrize("name", ["yaml", "rocksdict", "prometheus_client"])
+def test_client_installation_without_a_server_says_what_to_install(tmp_path: Path, name: str) -> None:
+    """pip install dkv is the client; no traceback, whichever package is missed first."""
+    (tmp_path / "settings.yaml").write_text("node-name: n")
+    code = f"import sys; sys.modules[{name!r}] = None; from dkv.cli.dkvsrv import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config", "settings.yaml", "--root-folder", tmp_path],
+        capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"dkvsrv: the server needs {name}, which pip install 'dkv[server]' brings\n"
+
+
+def test_module_of_ours_that_is_missing_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And looks like one."""
+    monkeypatch.setitem(sys.modules, "dkv.server.main", None)
+    with pytest.raises(ModuleNotFoundError, match=r"dkv\.server\.main"):
+        dkvsrv.main([])
