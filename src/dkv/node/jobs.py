@@ -24,7 +24,7 @@ from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
 from dkv.services.turn import JobRequest, Turn
 from dkv.vbucket.replica import EntryResult
-from dkv.vbucket.rows import unnamed_ranges
+from dkv.vbucket.rows import block_range, unnamed_ranges
 
 WAIT_MS = 20
 """Between two looks at work that others do."""
@@ -44,8 +44,10 @@ class LogPlace(NamedTuple):
 class Running:
     """A job under way. What it waits for is either its proposal, or told by its progress."""
 
-    def __init__(self, order: Order, steps: Restoring, asked_by: JobRequest | None) -> None:
+    def __init__(self, order: Order, steps: Restoring, asked_by: JobRequest | None, space: int) -> None:
         self.order, self.steps, self.asked_by = order, steps, asked_by
+        self.space = space
+        """That was served when it began."""
         self.progress = Progress(Phase.CHECKPOINT if isinstance(order, BackupOrder) else Phase.VERIFY)
         self.proposal: Propose | None = None
         self.place: LogPlace | None = None
@@ -89,7 +91,7 @@ class Jobs:
         """Its `outcome` is there once it is over. Raises Busy."""
         if self._running is not None:
             raise Busy("Another global keyspace mutation is in progress")
-        self._running = Running(order, self._steps(order), asked_by)
+        self._running = Running(order, self._steps(order), asked_by, self._replica.space)
         return self._running
 
     def forget(self, closed: Iterable[int]) -> None:
@@ -133,6 +135,8 @@ class Jobs:
         left = [each for each in unnamed_ranges([self._replica.space]) if self._has_rows(*each)]
         if left or self._replica.staged is not None:
             self._store.write(self._replica.unstage(left))
+        for each in left:
+            self._store.request_compaction(*each)
 
     def _has_rows(self, start: bytes, end: bytes) -> bool:
         scan = self._store.scan(start, end)
@@ -193,6 +197,8 @@ class Jobs:
         self._running, running.outcome = None, outcome
         what = "backup to" if isinstance(running.order, BackupOrder) else "restore from"
         if isinstance(outcome, Finished):
+            if running.space != self._replica.space:
+                self._store.request_compaction(*block_range(running.space))
             logger.info("%s %s is done, change number %d", what, running.order.path, outcome.change_number)
             if running.asked_by is not None:
                 running.asked_by.finish(turn, outcome)

@@ -69,6 +69,9 @@ class Store(Protocol):
     def has_flushed(self) -> bool:
         """Whether every flush that was requested is over. Raises StorageFailed once one has failed."""
 
+    def request_compaction(self, start: bytes, end: bytes) -> None:
+        """Give the space of deleted rows in [start, end) back to the disk, natively, in time. Returns at once."""
+
     def checkpoint(self, folder: Path) -> None:
         """A consistent copy (hard links) in a new folder; of what was written so far. FolderRefused when there is no
         place for it, BackupFailed when it cannot be made: the store goes on as if it had not been asked."""

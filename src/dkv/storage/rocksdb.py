@@ -13,10 +13,12 @@ Invariant: after a failed write or sync nothing more is written (INVARIANTS 6). 
 
 import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from rocksdict import Checkpoint, Rdict, WriteBatch
+from rocksdict import Checkpoint, CompactOptions, Rdict, WriteBatch
 
 from dkv.model.errors import BackupFailed, FolderRefused, StorageFailed
 from dkv.ports.store import Pressure, RowBatch
@@ -72,6 +74,9 @@ class RocksDbStore:
         self._flushes: SyncThread | None = None
         """Made for the first flush; its marks count the flushes."""
         self._flushes_wanted = self._flushes_done = 0
+        self._compactions: SyncThread | None = None
+        """Made for the first one; works off `_ranges_wanted`."""
+        self._ranges_wanted: deque[tuple[bytes, bytes]] = deque()
         self._on_synced = on_synced
 
     def write(self, batch: RowBatch) -> None:
@@ -140,6 +145,14 @@ class RocksDbStore:
             self._flushes_done = done
         return self._flushes_done == self._flushes_wanted
 
+    def request_compaction(self, start: bytes, end: bytes) -> None:
+        """Have deleted rows in [start, end) dropped from the files, off this thread. What is left of it at a close is
+        not done: the engine gets to it in its own time."""
+        if self._compactions is None:
+            self._compactions = SyncThread(self._compact, None)
+        self._ranges_wanted.append((start, end))
+        self._compactions.request(0)
+
     def checkpoint(self, folder: Path) -> None:
         """A consistent copy in `folder`, which must not exist in a folder that does.
 
@@ -186,6 +199,8 @@ class RocksDbStore:
         self._syncs.stop()
         if self._flushes is not None:
             self._flushes.stop()
+        if self._compactions is not None:
+            self._compactions.stop()
         try:
             if self._failure is None:
                 self._flush_wal()
@@ -197,6 +212,18 @@ class RocksDbStore:
             self._database.close()
         except Exception as error:
             raise self._failed(error, "close") from error
+
+    def _compact(self) -> None:
+        options = CompactOptions()
+        options.set_exclusive_manual_compaction(False)
+        while self._ranges_wanted:
+            start, end = self._ranges_wanted.popleft()
+            files = sorted((f["start_key"], f["end_key"]) for f in self._database.live_files())
+            for first, last in files:  # one by one: a close waits for no more than one
+                if first < end and last >= start and not self._closed:
+                    # It changes no row; damage that it meets is the next reader's to tell.
+                    with suppress(Exception):
+                        self._database.compact_range(max(start, first), min(end, last), options)
 
     def _flush_wal(self) -> None:
         try:

@@ -67,6 +67,21 @@ def test_flush_requested_ends_and_goes_beside_writes_and_syncs(bed: Any, store: 
     assert bed.reopen().get_many([b"a", b"b"]) == [b"4", b"4"]
 
 
+def test_compaction_requested_changes_no_row_and_a_close_does_not_wait_for_it(bed: Any, filled: Store) -> None:
+    """Nor do reads and writes beside it; what it was asked for last may never be done."""
+    before = filled.scan(b"k", b"l").take(1_000, 1 << 20)
+    filled.write(RowBatch(ranges=[(b"a", b"b")]))
+    for _ in range(50):
+        filled.request_compaction(b"a", b"b")
+        filled.request_compaction(b"k", b"l")
+    assert filled.scan(b"k", b"l").take(1_000, 1 << 20) == before
+    filled.write(RowBatch([(b"later", b"1")]))
+    filled.close()
+    again = bed.reopen()
+    assert again.scan(b"k", b"l").take(1_000, 1 << 20) == before
+    assert again.get_many([b"later"]) == [b"1"]
+
+
 def test_checkpoint_holds_what_was_written_before_it(bed: Any, filled: Store, tmp_path: Path) -> None:
     """Unsynced rows are in it, later ones are not, and both stores live on their own."""
     filled.checkpoint(tmp_path / "copy")
