@@ -55,6 +55,7 @@ class Upkeep:
         self._swept_first: tuple[int, bytes] | None = None
         self._swept_space = replica.space
         self._index_at_sync = replica.applied_index
+        self._index_cut = replica.earliest_index - 1
         self._is_disk_full = False
 
     def commands_due(self, now: Now) -> list[Command]:
@@ -130,8 +131,10 @@ class Upkeep:
             replica.history_bytes, replica.log_bytes, replica.change_number, indexes, self._outcomes_at
         )
         if first is not None:
-            index = first.log_index - 1
-            self._store.write(replica.cut_history(index, first.outcomes))
+            self._store.write(replica.cut_history(first.log_index - 1, first.outcomes))
+        index = replica.earliest_index - 1
+        if self._index_cut < index <= synced:  # also behind a restore, which ends a history
+            self._index_cut = index
             self._consensus.cut(replica.vbucket, index)
 
     def _outcomes_at(self, index: int) -> OutcomesAt | None:

@@ -233,3 +233,15 @@ def test_backup_is_taken_below_the_low_water_mark() -> None:
     house.settle()
     assert house.reply(refused)[0] == int(Overloaded("").code)
     assert settle(house, call(house, methods.BACKUP))[0] == 0
+
+
+def test_log_before_a_restore_is_cut_once_the_engine_has_synced_behind_it() -> None:
+    """Nobody can ask for the history that has ended."""
+    house = backed_up()
+    before = house.node.consensus.log_bounds(1).first_index
+    assert settle(house, call(house, methods.RESTORE))[0] == 0
+    restored_at = house.node.replica.applied_index
+    for _ in range(5):
+        house.clock.advance(1_000)
+        house.settle()
+    assert before < restored_at < house.node.consensus.log_bounds(1).first_index
