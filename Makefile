@@ -8,6 +8,8 @@ SEEDS ?= 200
 TESTS ?= tests
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MINUTES ?= 10
+SECONDS ?= 60
 
 BIN := .venv/bin
 MANIFEST := crate/Cargo.toml
@@ -22,7 +24,7 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test lint fmt types sim bench proto lock compat dist audit clean force
+.PHONY: help run build test lint fmt types sim soak fuzz bench proto lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +35,8 @@ help:
 	@echo 'make fmt     format Python and Rust'
 	@echo 'make types   mypy, and the stub of the native module against the built one'
 	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS)'
+	@echo 'make soak    the long forms of the tests that attack a server  MINUTES=$(MINUTES)'
+	@echo 'make fuzz    search for bytes that break a decoder             SECONDS=$(SECONDS)'
 	@echo 'make compat  independent clients and recorded wire bytes'
 	@echo 'make bench   compare with etcd and redis    BENCH_ARGS=--quick'
 	@echo 'make bench-NAME   one of benchmarks/NAME.py: growth, expiry, ...'
@@ -94,6 +98,20 @@ fmt: .build/venv
 sim: build
 	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS)
 
+# A third of the time each for mutated frames, for connections that come and go, and for simulations; and a hundred
+# kills, which take as long as they take.
+soak: build
+	@SOAK_MINUTES=$$(( ($(MINUTES) + 2) / 3 )) $(BIN)/python -m pytest tests/integration/hostile \
+	    tests/integration/test_kill_minus_nine.py -rs --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)
+	@$(BIN)/python -m dkv.testing.sim --seeds 1000000 --seconds $$(( $(MINUTES) * 20 ))
+
+fuzz: .build/fuzz
+	@$(BIN)/python -m dkv.testing.fuzz --seconds $(SECONDS) $(FUZZ_ARGS)
+
+.build/fuzz: requirements/fuzz.txt | build
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $<
+	@touch $@
+
 # Tools in Go that call the server in make compat. make test uses them when they are there, and installs nothing.
 GO_BIN := .build/go-bin
 GRPCURL := v1.9.4
@@ -131,6 +149,7 @@ lock:
 	@test -x $(BIN)/uv || $(MAKE) .build/venv
 	@$(LOCK) $(LOCK_ARGS) requirements/run.in -o requirements/run.txt
 	@$(LOCK) $(LOCK_ARGS) requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) $(LOCK_ARGS) requirements/fuzz.in -o requirements/fuzz.txt
 	@if grep -nE '://|--index|--find-links|@ file' requirements/*.txt; then \
 	    echo 'The locks name a place: they must not.' >&2; exit 1; fi
 

@@ -136,6 +136,12 @@ class Client:
 
 
 @pytest.fixture(scope="session")
+def soak_minutes() -> float:
+    """How much longer than in CI a test may go on: set by `make soak`."""
+    return float(os.environ.get("SOAK_MINUTES", "0"))
+
+
+@pytest.fixture(scope="session")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Wire:
     return Wire(tmp_path_factory.mktemp("proto"))
 

@@ -14,6 +14,7 @@ from dkv.wire.varint import tag
 
 _UPDATED = b"\x10\x01"
 _FOUND = tag(100, 0) + b"\x01"
+UINT64_MAX = (1 << 64) - 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 Fields = dict[int, int | bytes]
 
@@ -40,13 +41,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return number, at
+            return number & UINT64_MAX, at
         shift += 7
     raise MalformedReply("a number does not end")
 
 
 def parse(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) in order: an int, or the bytes of a length-delimited or fixed field."""
+    """(field number, value) in order: an int, or the bytes of a length-delimited field. Fixed fields, of which our
+    messages have none, are passed over."""
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
@@ -63,7 +65,8 @@ def parse(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise MalformedReply(f"wire type {kind} is not known")
         if at + size > end:
             raise MalformedReply("a field is longer than its message")
-        yield key >> 3, data[at : at + size]
+        if kind == _BYTES:
+            yield key >> 3, data[at : at + size]
         at += size
 
 

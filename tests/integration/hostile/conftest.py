@@ -15,6 +15,10 @@ ECHO, BIG, HOLD, TALK, STREAM = range(5)
 METHODS = [("/t.T/Echo", 0), ("/t.T/Big", 0), ("/t.T/Hold", 0), ("/t.T/Talk", 2), ("/t.T/Stream", 1)]
 
 
+def size_of(message: bytes) -> int:
+    return int(message) if message.isdigit() and len(message) < 7 else 0
+
+
 class Echo:
     """A server that answers from its own thread.
 
@@ -37,11 +41,13 @@ class Echo:
                 if method == ECHO:
                     self.server.emit(ids, messages, [], [], [])
                 elif method == BIG:
-                    self.server.emit(ids, [bytes(int(size)) for size in messages], [], [], [])
+                    self.server.emit(ids, [bytes(size_of(each)) for each in messages], [], [], [])
                 elif method == TALK:
                     self.server.emit([], [], [(i, [m]) for i, m in zip(ids, messages, strict=True)], [], [])
                 elif method == STREAM:
-                    items = [(i, [bytes(1_000)] * (int(size) // 1_000)) for i, size in zip(ids, messages, strict=True)]
+                    items = [
+                        (i, [bytes(1_000)] * (size_of(each) // 1_000)) for i, each in zip(ids, messages, strict=True)
+                    ]
                     self.server.emit([], [], items, [(i, 0, "", b"", -1) for i in ids], [])
             self.server.emit([], [], [], [], [(each[0], 200, "text/plain", b"ok\n", False) for each in http])
 
