@@ -149,6 +149,17 @@ def test_shell_completes_runs_and_remembers(terminal: Callable[..., Terminal], c
     assert again.end() == 0
 
 
+def test_shell_takes_bytes_that_are_not_text(terminal: Callable[..., Terminal], client: Any, tmp_path: Path) -> None:
+    """Even where Python would refuse them."""
+    client("Put", key=b"\xff", value=b"of a strange key")
+    shell = terminal("shell", XDG_STATE_HOME=str(tmp_path), PYTHONIOENCODING="utf-8:strict", LC_ALL="C")
+    shell.wait_for(b"dkv> ")
+    shell.type(b"get \xff\n")
+    shell.wait_for(b"of a strange key")
+    shell.type(b"exit\n")
+    assert shell.end() == 0
+
+
 def test_shell_whose_history_cannot_be_kept_says_so(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
     """And has worked all the same."""
     (tmp_path / "dkv").write_text("a file where the folder belongs")

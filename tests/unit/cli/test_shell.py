@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import dkv
 from dkv.cli.ctl import history
 from dkv.cli.ctl.completion import completions
 from dkv.cli.ctl.invocation import Options, Session
@@ -76,6 +77,8 @@ def test_help_lists_the_commands(session: Session) -> None:
     text = output(session).decode()
     assert "  get key" in text
     assert "  shell" not in text
+    assert run_line(session, "version").code == 0
+    assert output(session).decode().endswith(f"dkvctl {dkv.__version__}\n")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 
+import dkv
 from dkv.cli.ctl import history, line_editor
 from dkv.cli.ctl.argv import plan
 from dkv.cli.ctl.completion import KEYS_MAX, completions
@@ -38,7 +40,8 @@ class Done:
 
 
 def shell(session: Session, words: list[bytes]) -> int:
-    if sys.stdin.isatty():
+    if isinstance(sys.stdin, TextIOWrapper) and sys.stdin.isatty():
+        sys.stdin.reconfigure(errors="surrogateescape")  # a key need not be text, nor need what is typed
         at_terminal(session, history.default_path(os.environ))
         return EXIT_OK
     return run_lines(session, (os.fsdecode(line) for line in sys.stdin.buffer))
@@ -82,7 +85,7 @@ def _split(line: str) -> list[str]:
 def _run_words(session: Session, words: list[str]) -> Done:
     asked = plan(words)
     if asked.action:
-        session.print(shell_help_text())
+        session.print(shell_help_text() if asked.action == "help" else f"dkvctl {dkv.__version__}")
         return Done(may_be_kept=True)
     if (asked.options.address, asked.options.authority) != (_NOWHERE.address, _NOWHERE.authority):
         raise UsageError("the shell stays with its server: leave it to talk to another")
