@@ -6,7 +6,8 @@ more to the person who has to find out why.
 
 from collections.abc import Iterator, Mapping
 
-from dkv.testing.history import Call, History, Kind, Status
+from dkv.testing.follower import DELETE, DELETE_RANGE, PUT, Follower, Seen
+from dkv.testing.history import Call, Entry, History, Kind, Status
 from dkv.testing.linearizability import Verdict, check
 
 
@@ -87,6 +88,33 @@ def only_written_values(history: History) -> Iterator[str]:
         for entry, value in zip(call.entries, call.seen, strict=False):
             if value is not None and value not in written.get(entry.key, ()):
                 yield f"key {entry.key.decode()}: {value!r} was never written: {call}"
+
+
+def followed(history: History, follower: Follower) -> Iterator[str]:
+    """A follower saw every acknowledged change of its prefix that the history had, as it was written, and no other."""
+    who = f"follower {follower.number}"
+    yield from (f"{who}: {complaint}" for complaint in follower.complaints)
+    written = {(entry.key, entry.value) for call in history.calls if call.is_write for entry in call.entries}
+    for number, change in follower.seen.items():
+        if change.kind == PUT and (change.key, change.value) not in written:
+            yield f"{who}: change {number} was never written: {change}"
+        if change.kind != DELETE_RANGE and not change.key.startswith(follower.prefix):
+            yield f"{who}: change {number} is not of its prefix: {change}"
+    for call in history.calls:
+        for number, entry in zip(call.change_numbers, call.entries, strict=False):
+            if any(number in covered for covered in follower.covered):
+                wanted = call.kind is not Kind.RESTORE and entry.key.startswith(follower.prefix)
+                if not _is_as_written(call, entry, follower.seen.get(number), wanted):
+                    yield f"{who}: change {number} was sent as {follower.seen.get(number)}: {call}"
+
+
+def _is_as_written(call: Call, entry: Entry, seen: Seen | None, is_wanted: bool) -> bool:
+    if seen is None or not is_wanted:
+        return seen is None and not is_wanted
+    if call.kind is Kind.DELETE:
+        return seen.key == entry.key if seen.kind == DELETE else seen.key <= entry.key < seen.end
+    is_expiry_right = bool(entry.ttl_ms) or seen.expire_ts == entry.expires_at // 1000
+    return (seen.kind, seen.key, seen.value) == (PUT, entry.key, entry.value) and is_expiry_right
 
 
 def _number(call: Call | None) -> int:

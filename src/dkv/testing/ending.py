@@ -13,6 +13,7 @@ REST_ROUNDS_MAX = 3_000
 """Rounds in which a healed node has to answer everything that is open."""
 REST_MS = 60_000
 """Longer than any time to live: at the end all of them are over."""
+FOLLOW_ROUNDS_MAX = 500
 UPKEEP_ROUNDS = 100
 """A second, in which clock ticks and sweeps have to come unasked."""
 PROBES = 3
@@ -28,6 +29,7 @@ class Ending:
     def run(self) -> None:
         """Raises Broken when a promise was broken."""
         self._world.machine.heal()
+        self._world.stop_following()
         self._rest()
         self._world.end_life("the last one", self._world.machine.power_loss)
         self._world.pass_time(REST_MS)
@@ -40,6 +42,7 @@ class Ending:
         final = {key: self._one(Method.GET, Entry(key)).seen[0] for key in ALL_KEYS}
         final[PROBE_KEY] = self._probe()
         final[RELATIVE_KEY] = self._relative_lifetime()
+        self._follow()
         self._check(final, expired_at)
 
     def _check(self, final: dict[bytes, bytes | None], expired_at: int) -> None:
@@ -52,6 +55,7 @@ class Ending:
             *checks.batches_whole(history, GROUP_OF),
             *checks.expired_gone(history, final, expired_at),
             *checks.linearizable(history),
+            *(complaint for each in self._world.followers for complaint in checks.followed(history, each)),
         ]
         if complaints:
             raise Broken("\n".join(complaints[:5]))
@@ -111,6 +115,18 @@ class Ending:
             if call.change_number != before + i:
                 raise Broken(f"change number {before + i} was expected: {call}")
         return value
+
+    def _follow(self) -> None:
+        """Who follows gets to the latest change, wherever it was."""
+        latest = self._world.alive().node.replica.change_number
+        for _ in range(FOLLOW_ROUNDS_MAX):
+            late = [each for each in self._world.followers if each.next_number <= latest]
+            if not late:
+                return
+            for follower in late:
+                self._world.follow(follower, leaves=0.0)
+            self._world.round()
+        raise Broken(f"the latest change is {latest}, followers are at {[each.next_number for each in late]}")
 
     def _relative_lifetime(self) -> bytes | None:
         """A time to live counts from the time that decides expiry, wherever somebody set the wall clock to."""

@@ -44,6 +44,7 @@ class Schedule:
         self._steps: dict[str, Callable[[], None]] = self._ordinary() | self._faults()
         self.weights = {"turn": 30.0, "client": 30.0, "disk": self._rng.choice([8.0, 30.0, 60.0]), "time": 12.0}
         self.weights["operator"] = 1.0
+        self.weights["follower"] = self._rng.choice([1.0, 10.0])
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.5}
         if self._rng.random() < 0.3:
             self._break_opening()
@@ -59,6 +60,7 @@ class Schedule:
             "turn": world.turn,
             "client": self._client_acts,
             "operator": world.operate,
+            "follower": lambda: world.follow(rng.choice(world.followers)),
             "disk": lambda: world.trace.add(self._machine.step_disks()),
             "time": lambda: world.pass_time(rng.choice([1, 10, 100, 1000])),
         }
@@ -113,6 +115,7 @@ class Schedule:
             return
         self._machine.heal()
         life.edge.stop_accepting()
+        life.node.draining = True
         for _ in range(STOP_ROUNDS_MAX):
             self._world.round()  # once at least: a disk that failed before ends the node instead
             if life.edge.open_calls() == 0 or self._machine.life is not life:

@@ -9,6 +9,7 @@ from random import Random
 from dkv.model.errors import Corrupt, StorageFailed
 from dkv.model.limits import Limits
 from dkv.testing.clients import Client
+from dkv.testing.follower import Follower
 from dkv.testing.history import History, Status
 from dkv.testing.machine import Life, Machine
 from dkv.testing.operator import Operator
@@ -16,6 +17,8 @@ from dkv.testing.random import stream
 from dkv.testing.trace import Trace
 
 CLIENTS = 5
+LEAVES = 0.1
+"""How often a follower that could take something goes away instead."""
 
 
 class Broken(Exception):
@@ -37,6 +40,9 @@ class World:
         """Asks alone, at the end; it has no session that a crash could have lost."""
         self.operator = Operator(CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf)
         self.everyone = [*self.clients, self.prober]
+        self.followers = [
+            Follower(number, stream(seed, f"follower {number}"), prefix) for number, prefix in enumerate((b"", b"g"))
+        ]
         self._turns_since_failure = 0
         self.history.saw_wall_time(self.machine.clock.wall_ms_max)
 
@@ -97,7 +103,7 @@ class World:
         ending()
         self.machine.heal()
         self._turns_since_failure = 0
-        for client in self.callers:
+        for client in (*self.callers, *self.followers):
             if client.call_id is not None:
                 client.lost()
 
@@ -106,6 +112,10 @@ class World:
             client = next((c for c in self.callers if c.call_id == reply.call_id), None)
             if client is not None:
                 self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
+            for follower in self.followers:
+                if follower.call_id == reply.call_id:
+                    line = follower.replied(reply, life.node.replica.history_id)
+                    self.trace.add(f"end of follower {follower.number}: {line}")
         if life.edge.violations:
             raise Broken("; ".join(life.edge.violations))
 
@@ -130,6 +140,26 @@ class World:
             life = self.alive()
             line = self.operator.act(lambda path, message: life.edge.call(life.methods[path], message))
             self.trace.add(f"operator: {line}")
+
+    def follow(self, follower: Follower, *, leaves: float = LEAVES) -> None:
+        """`follower` opens its stream, or takes what has come, or leaves without a word."""
+        life = self.alive()
+        if follower.call_id is None:
+            line = follower.act(lambda path, message: life.edge.call(life.methods[path], message))
+        elif follower.rng.random() < leaves:
+            life.edge.leave(follower.call_id)
+            follower.lost()
+            line = "leaves"
+        else:
+            line = follower.took(life.edge.take_items(follower.call_id))
+        self.trace.add(f"follower {follower.number}: {line}")
+
+    def stop_following(self) -> None:
+        """Every follower leaves."""
+        for follower in self.followers:
+            if follower.call_id is not None and self.machine.life is not None:
+                self.machine.life.edge.leave(follower.call_id)
+                follower.lost()
 
     def time_out(self, client: Client) -> None:
         """`client` stops waiting; its attempt may still arrive."""
