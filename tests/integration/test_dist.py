@@ -4,6 +4,7 @@ Built once for all tests here. The environment of the commands is empty but for 
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -100,6 +101,44 @@ def test_tarball_unpacked_elsewhere_serves(unpacked: Path, tmp_path: Path, serve
         done = run(tmp_path / "ctl", "-a", server.address, *words)
         assert (done.returncode, done.stdout) == (0, output), done.stderr
     assert server.stop() == 0
+
+
+def test_upgrade_and_the_way_back_are_as_documented(
+    tarball: Path, tmp_path: Path, serve: Callable[..., Service]
+) -> None:
+    """docs/usage/upgrade.md: stop, copy, change the link, start. Back: the old one refuses what is newer than it knows,
+    and serves the copy."""
+    current, data, copy = tmp_path / "dkv", tmp_path / "data", tmp_path / "data-OLD"
+    for name in ("OLD", "NEW"):
+        (tmp_path / name).mkdir()
+        subprocess.run(["tar", "-xzf", tarball, "-C", tmp_path / name, "--strip-components=1"], check=True)
+
+    def release(name: str) -> list[str | Path]:
+        current.unlink(missing_ok=True)
+        current.symlink_to(tmp_path / name)
+        here = ["--listen-addr", "127.0.0.1:0", "--http-listen-addr", "127.0.0.1:0"]
+        return [current / "bin" / "dkvsrv", "--db-folder", data, *here]
+
+    def ctl(server: Service, *words: str) -> str:
+        return run(current / "bin" / "dkvctl", "-a", server.address, *words).stdout
+
+    old = serve(*release("OLD"))
+    assert ctl(old, "set", "a", "1") == "OK\n"
+    assert old.stop() == 0
+    shutil.copytree(data, copy)
+    new = serve(*release("NEW"))
+    assert (ctl(new, "get", "a"), ctl(new, "set", "b", "2")) == ("1\n", "OK\n")
+    assert new.stop() == 0
+    identity = json.loads((data / "DKV").read_text())
+    (data / "DKV").write_text(json.dumps({**identity, "format": identity["format"] + 1}))
+    refused = run(*release("OLD"))
+    assert refused.returncode == 1
+    assert "was written by a newer release" in refused.stderr
+    shutil.rmtree(data)
+    copy.rename(data)
+    back = serve(*release("OLD"))
+    assert (ctl(back, "get", "a"), ctl(back, "get", "b")) == ("1\n", "\n")
+    assert back.stop() == 0
 
 
 def test_tarball_says_its_version_and_python(unpacked: Path) -> None:
