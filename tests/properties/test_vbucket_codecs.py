@@ -27,6 +27,7 @@ from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
 from dkv.vbucket.outcomes import decode_outcomes
 from dkv.vbucket.rows import decode_expiry_key, decode_row, encode_row
 from dkv.vbucket.sessions import Sessions
+from dkv.vbucket.staging import decode_staged
 
 u64 = st.integers(0, 2**64 - 1)
 short = st.binary(max_size=12)
@@ -80,6 +81,7 @@ def test_entry_with_damage_is_refused_or_has_one_spelling(
         decode_outcomes,
         decode_row,
         decode_expiry_key,
+        decode_staged,
         lambda data: Sessions(12).load([(data, b"\0" * 33)]),
         lambda data: Sessions(12).load([(b"\0\0\0\x0f\x01s" + b"\0" * 8, data)]),
     ],

@@ -10,15 +10,22 @@ Interrupted after any step - the generator closed, or the process gone - the bac
 from collections.abc import Generator
 
 from dkv.model.backups import BackupFacts, BackupOrder, Finished, Phase, Progress
-from dkv.model.errors import InvariantBroken
+from dkv.model.errors import BackupFailed, InvariantBroken
 from dkv.ports.backups import Backups, Keeping
 from dkv.ports.store import Store
 from dkv.vbucket.metadata import decode_metadata
 from dkv.vbucket.rows import metadata_key
 
 
-def back_up(order: BackupOrder, vbucket: int, store: Store, backups: Backups) -> Generator[Progress, None, Finished]:
-    """Raises what is wrong with the path, or BackupFailed; StorageFailed when the engine failed."""
+def back_up(
+    order: BackupOrder, vbucket: int, store: Store, backups: Backups, free_bytes_min: int
+) -> Generator[Progress, None, Finished]:
+    """Raises what is wrong with the path, or BackupFailed; StorageFailed when the engine failed.
+
+    Below the low-water mark `free_bytes_min` a backup can still be taken, but not without room for what is in memory:
+    a flush that meets a full disk ends the node."""
+    if store.free_bytes() < free_bytes_min // 2:
+        raise BackupFailed(f"the disk of the data has less than {free_bytes_min // 2 >> 20} MiB left to flush into")
     keeping = backups.keep(order.path)
     try:
         while not keeping.is_ready():

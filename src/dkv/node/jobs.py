@@ -80,6 +80,13 @@ class Jobs:
         self._store, self._replica = target.store, target.replica
         self._running: Running | None = None
         self._is_clean = False
+        self.backups_taken = self.restores_done = self.jobs_failed = 0
+        self.last_backup_ms = 0
+        """Wall time; 0: none since the start."""
+
+    @property
+    def is_running(self) -> bool:
+        return self._running is not None
 
     def patience_ms(self, wait_ms: int) -> int:
         """How long a turn may wait for news, as far as the job is concerned."""
@@ -126,7 +133,8 @@ class Jobs:
 
     def _steps(self, order: Order) -> Restoring:
         if isinstance(order, BackupOrder):
-            return (yield from back_up(order, self._replica.vbucket, self._store, self._backups))
+            free_bytes_min = self._upkeep.free_bytes_min
+            return (yield from back_up(order, self._replica.vbucket, self._store, self._backups, free_bytes_min))
         return (yield from restore(order, self._backups, self._target))
 
     def _clean(self) -> None:
@@ -154,11 +162,11 @@ class Jobs:
                 self._resume(running, now)
             self._tell(running, turn, now)
         except StopIteration as end:
-            self._end(running, end.value, turn)
+            self._end(running, end.value, turn, now)
         except (StorageFailed, InvariantBroken):
             raise
         except DkvError as error:
-            self._end(running, error, turn)
+            self._end(running, error, turn, now)
 
     def _resume(self, running: Running, now: Now) -> None:
         full = self._upkeep.disk_full(now) if running.progress.phase in WRITING else None
@@ -193,16 +201,20 @@ class Jobs:
             running.told = running.progress.phase, now.monotonic_ms
             running.asked_by.tell(turn, running.progress)
 
-    def _end(self, running: Running, outcome: Finished | DkvError, turn: Turn) -> None:
+    def _end(self, running: Running, outcome: Finished | DkvError, turn: Turn, now: Now) -> None:
         self._running, running.outcome = None, outcome
         what = "backup to" if isinstance(running.order, BackupOrder) else "restore from"
         if isinstance(outcome, Finished):
-            if running.space != self._replica.space:
+            if isinstance(running.order, BackupOrder):
+                self.backups_taken, self.last_backup_ms = self.backups_taken + 1, now.wall_ms
+            else:
+                self.restores_done += 1
                 self._store.request_compaction(*block_range(running.space))
             logger.info("%s %s is done, change number %d", what, running.order.path, outcome.change_number)
             if running.asked_by is not None:
                 running.asked_by.finish(turn, outcome)
         else:
+            self.jobs_failed += 1
             logger.warning("%s %s failed: %s", what, running.order.path, outcome)
             if running.asked_by is not None:
                 running.asked_by.fail(turn, outcome)

@@ -79,7 +79,7 @@ class Bench:
         return [row for each in ranges for row in self.store.scan(*each).take(10_000, 1 << 30)]
 
     def back_up(self) -> Finished:
-        return self.run(back_up(BackupOrder(PATH), VBUCKET, self.store, self.shelf))
+        return self.run(back_up(BackupOrder(PATH), VBUCKET, self.store, self.shelf, 0))
 
     def restoring(self) -> Restoring:
         return self.restoring_from(RestoreOrder(PATH))
@@ -124,7 +124,7 @@ def test_backup_interrupted_after_any_step_keeps_the_one_before(bench: Bench) ->
     """Closed there, as when the process ends."""
     before = bench.shelf.kept[PATH]
     for count in range(1, 60):
-        steps = back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf)
+        steps = back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 0)
         try:
             for _ in range(count):
                 next(steps)
@@ -143,6 +143,14 @@ def test_backup_that_cannot_be_copied_says_why(bench: Bench) -> None:
     with pytest.raises(BackupFailed, match="no space left"):
         bench.back_up()
     assert bench.shelf.kept[PATH] is before
+
+
+def test_backup_without_room_for_a_flush_is_refused(bench: Bench) -> None:
+    """Half of the low-water mark is kept for it: a flush that meets a full disk ends the node."""
+    bench.store.free_bytes_now = 400
+    with pytest.raises(BackupFailed, match="left to flush into"):
+        bench.run(back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 1_000))
+    bench.run(back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 800))
 
 
 def test_backup_of_a_vbucket_that_is_not_there_is_our_bug() -> None:

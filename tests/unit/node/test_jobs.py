@@ -227,7 +227,7 @@ def test_job_is_dropped_with_its_node() -> None:
 def test_backup_is_taken_below_the_low_water_mark() -> None:
     """It writes elsewhere, and there is no better moment for it."""
     house = House(free_bytes_min=1 << 20)
-    house.store.free_bytes_now = 1_000
+    house.store.free_bytes_now = 600 << 10
     house.clock.advance(1_000)
     refused = house.put(b"k", b"v")
     house.settle()
