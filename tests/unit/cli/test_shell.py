@@ -76,6 +76,7 @@ def test_help_lists_the_commands(session: Session) -> None:
     assert run_line(session, "help").code == 0
     text = output(session).decode()
     assert "  get key" in text
+    assert "  clusterInfo [dcId] [database] [vBucket]\n" in text
     assert "  shell" not in text
     assert run_line(session, "version").code == 0
     assert output(session).decode().endswith(f"dkvctl {dkv.__version__}\n")

@@ -35,14 +35,17 @@ def help_text() -> str:
 
 def shell_help_text() -> str:
     """What can be typed into the shell."""
-    names = [f"  {f'{command.name} {command.arguments}'.rstrip():<32}{command.help}" for command in COMMANDS]
-    return "\n".join([*(name for name in names if not name.startswith("  shell ")), _SHELL_TAIL])
+    typed = (command for command in COMMANDS if command.name != "shell")
+    return "\n".join([*(_line(f"  {each.name} {each.arguments}", each.help) for each in typed), _SHELL_TAIL])
 
 
 def _entry(command: Command) -> str:
     short = f"-{command.shorthand}," if command.shorthand else ""
-    name = f"  {short:<4}--{command.name} {command.arguments}".rstrip()
     also = f" (also --{command.alias})" if command.alias else ""
-    if len(name) > 32:
-        return f"{name}\n{'':34}{command.help}{also}"
-    return f"{name:<34}{command.help}{also}"
+    return _line(f"  {short:<4}--{command.name} {command.arguments}", f"{command.help}{also}")
+
+
+def _line(name: str, text: str) -> str:
+    """Two columns; a name that does not fit has a line of its own."""
+    name = name.rstrip()
+    return f"{name:<34}{text}" if len(name) <= 32 else f"{name}\n{'':34}{text}"
