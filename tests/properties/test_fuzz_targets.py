@@ -9,50 +9,10 @@ from hypothesis import strategies as st
 
 from dkv.cli.ctl.argv import plan
 from dkv.cli.ctl.invocation import UsageError
-from dkv.model.commands import CompareAndSet, Delete, MultiPut, Put, Session, Sweep
-from dkv.model.commands import Tick as ClockTick
-from dkv.testing.targets import SERVICES, TARGETS
-from dkv.vbucket.entry import encode_entry
-from dkv.vbucket.outcomes import EntryOutcomes, encode_outcomes
-from dkv.vbucket.rows import encode_row
-from dkv.wire import messages as wire
+from dkv.testing.seeds import SEEDS
+from dkv.testing.targets import TARGETS
 
 EXAMPLES = 300
-TEXTS = {
-    "arguments": ["--role\0none", "-dbFolder\0/x", "--db-folder=\0", "-v\0--config\0", "--log-level=debug", "--x", "-"],
-    "environment": ["ROLE\0none\0LOG_LEVEL\0debug", "LISTEN_ADDR\0:0", "VERBOSE\0yes", "BLOCK_CACHE_SIZE\0" + "9" * 99],
-    "yaml": [
-        "role: none\nlisten-addr: '[::1]:8080'\n",
-        "a: &a [*a]",
-        "? [1]\n: 2",
-        "{role: {x: 1}}",
-        "- a",
-        "\0",
-        "1e999: 1",
-    ],
-    "ini": ["a = b # c\n[x]\nd: 'e'", "= b", "[x", "a = '''", "\ufeffa=b"],
-    "urls": ["h:1?timeout=2s", "[::1]:99999", "h?timeout=1e999s", "/path/of/socket", "h?a=b&a=c", "u@h#f"],
-    "http": [
-        "GET /metrics?x=1",
-        "HEAD /healthz",
-        "POST /",
-        "GET //[",
-        "GET http://[x",
-        "GET /debug/pprof/profile?seconds=1",
-    ],
-}
-SEEDS: dict[str, list[bytes]] = {name: [text.encode() for text in texts] for name, texts in TEXTS.items()}
-SEEDS["entry"] = [
-    encode_entry(7, [Put(b"k", b"v"), Put(b"k", b"v", 9, Session(b"s", 1, 0)), Delete(b"k"), ClockTick()]),
-    encode_entry(7, [CompareAndSet(b"k", b"a", b"b", 1), MultiPut((Put(b"k", b""),)), Sweep(((1, b"k"),))]),
-]
-SEEDS["rows"] = [encode_row(b"v", 0), encode_row(b"v", 1 << 60)]
-SEEDS["outcomes"] = [encode_outcomes(EntryOutcomes(1, 2, 5, 7))]
-SEEDS["services"] = SEEDS["commands"] = [
-    bytes((method, 1)) + request.SerializeToString()
-    for method in range(len(SERVICES.methods))
-    for request in (wire.PutRequest(key=b"k", value=b"v", ttlMs=5, session=b"s", sequence=1), wire.GetRequest(key=b"k"))
-]
 
 
 def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
@@ -62,9 +22,7 @@ def mutated(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
         at %= len(seed) + 1
         return seed[:at] + put + seed[at + cut :]
 
-    near = st.builds(
-        mutate, st.sampled_from(seeds or [b""]), st.integers(0, 500), st.integers(0, 4), st.binary(max_size=4)
-    )
+    near = st.builds(mutate, st.sampled_from(seeds), st.integers(0, 500), st.integers(0, 4), st.binary(max_size=4))
     return st.binary(max_size=80) | near
 
 
@@ -73,11 +31,11 @@ def test_target_of_any_bytes_keeps_its_promise(name: str) -> None:
     """Nothing is raised but what the codec promises, and what is accepted means one thing."""
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
-    @given(mutated(SEEDS.get(name, [])))
+    @given(mutated(SEEDS[name]))
     def check(data: bytes) -> None:
         TARGETS[name](data)
 
-    for seed in SEEDS.get(name, []):
+    for seed in SEEDS[name]:
         TARGETS[name](seed)
     check()
 

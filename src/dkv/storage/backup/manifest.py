@@ -69,7 +69,7 @@ def decode_manifest(text: bytes, where: object) -> Manifest:
         files = tuple(_file(each) for each in fields["files"])
         (facts,) = map(_facts, fields["vbuckets"])
         return Manifest(str(fields["engine"]), str(fields["taken"]), facts, files)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
         raise BackupDamaged(f"{where} is damaged: it is not the manifest that was written") from problem
 
 
