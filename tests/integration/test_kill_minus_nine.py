@@ -124,7 +124,7 @@ def back_up(client: Any, folder: Path) -> None:
         client("Backup", on="dkv.serverpb.DKVBackupRestore", backupPath=str(folder))
 
 
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(3_600)
 def test_server_killed_under_load_keeps_every_acknowledged_write(
     make_server: Callable[..., Any], make_client: Callable[[Any], Any], tmp_path: Path, soak_minutes: float
 ) -> None:
