@@ -6,6 +6,7 @@ so that equal seeds stay equal.
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 from dkv.services.histogram import COUNTS, SECONDS, Histogram
@@ -55,30 +56,29 @@ class Meter:
         """One look-up and one batch serve a turn: of one key or command, or of many (m)."""
         self.rows_swept = 0
         self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
-        self._began = self._lapped = 0.0
-        self._phases: list[float] = []
+        self._stamps: list[float] = []
+        """The begin of the turn, and the end of each of its phases."""
 
     def begin(self, calls: int) -> None:
         """A turn has got its news."""
         self.turns += 1
         if calls:
             self.turn_calls.observe(calls)
-        self._phases.clear()
-        self._began = self._lapped = self.stopwatch()
+        self._stamps = [self.stopwatch()]
 
     def lap(self) -> None:
         """The next phase of the turn is over, in the order of `Phases`."""
-        now = self.stopwatch()
-        self._phases.append(now - self._lapped)
-        self._lapped = now
+        self._stamps.append(self.stopwatch())
 
     def end(self) -> None:
         """The turn is over."""
         self.lap()
-        took = self._lapped - self._began
+        stamps = self._stamps
+        took = stamps[-1] - stamps[0]
         self.turn_seconds.observe(took)
         if took >= LONG_TURN_SECONDS:
-            self.long_turns.append(LongTurn(self._lapped, Phases(*self._phases)))
+            phases = Phases(*(end - begin for begin, end in pairwise(stamps)))
+            self.long_turns.append(LongTurn(stamps[-1], phases))
 
     def looked_up(self, keys: int, began: float) -> None:
         self.storage["get" if keys == 1 else "mget"].observe(self.stopwatch() - began)

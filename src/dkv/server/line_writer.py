@@ -94,9 +94,11 @@ class LineWriter:
 
 
 def open_lines(path: str) -> LineWriter:
-    """A writer behind the end of a file, which is made if need be. Raises OSError."""
+    """A writer behind the end of a file, which is made if need be. Raises OSError, also for a pipe without a reader."""
 
     def open_file() -> int:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+        os.set_blocking(descriptor, True)  # only the opening must not wait
+        return descriptor
 
     return LineWriter(open_file(), open_file)

@@ -42,6 +42,13 @@ def test_file_that_exists_is_continued(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"old\nnew\n"
 
 
+def test_pipe_without_a_reader_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
+    """A start that waits for somebody to read its log would look like a start that hangs."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        open_lines(str(tmp_path / "pipe"))
+
+
 def test_reopen_after_a_rename_goes_on_in_a_new_file(tmp_path: Path) -> None:
     """Rotation: rename, then reopen. No line is lost, and none is in both."""
     path = tmp_path / "log"

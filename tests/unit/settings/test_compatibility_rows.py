@@ -1,0 +1,131 @@
+"""Every row of COMPATIBILITY 3.1 and 3.2: its spellings, its default, and what becomes of it today."""
+
+from typing import Any
+
+import pytest
+
+from dkv.settings import SettingsError
+from dkv.settings.option import Availability
+from dkv.settings.table import BY_KEY, BY_NAME
+
+NOW, LATER, OTHER, NONE = Availability.NOW, Availability.LATER, Availability.OTHER_ROLE, Availability.NO_EFFECT
+ROWS: list[tuple[str, str, object, Availability]] = [
+    ("db-folder", "dbFolder", "", NOW),
+    ("listen-addr", "dkvSvcPort dbListenAddr", "127.0.0.1:8080", NOW),
+    ("db-engine", "storage dbEngine", "rocksdb", NOW),
+    ("role", "dbRole", "none", NOW),
+    ("repl-master-addr", "replMasterAddr", "", OTHER),
+    ("repl-poll-interval", "replPollInterval", 5_000, OTHER),
+    ("diskless", "dbDiskless", False, LATER),
+    ("db-engine-ini", "dbEngineIni", "", NOW),
+    ("block-cache-size", "blockCacheSize", 3_221_225_472, NOW),
+    ("statsd-addr", "statsdAddr", "", NOW),
+    ("access-log", "dbAccessLog", "", NOW),
+    ("verbose", "v", False, NOW),
+    ("log-level", "", "warn", NOW),
+    ("config", "c", "", NOW),
+    ("pprof", "p", False, NOW),
+    ("http-listen-addr", "", "127.0.0.1:8081", NOW),
+    ("node-name", "", "", NOW),
+    ("dc-id", "", "default", NOW),
+    ("database", "", "default", NOW),
+    ("vbucket", "", "default", NOW),
+    ("root-folder", "", "/tmp/dkvsrv", NOW),
+    ("disable-discovery-client", "", False, NONE),
+    ("disable-auto-master-disc", "", False, NONE),
+    ("discovery-service-config", "", "", LATER),
+    ("discovery-service.server.status-ttl", "", 300_000, OTHER),
+    ("discovery-service.server.heartbeat-timeout", "", 60_000, OTHER),
+    ("discovery-service.client.discovery-service-addr", "", "", OTHER),
+    ("discovery-service.client.push-status-interval", "", 1_000, OTHER),
+    ("discovery-service.client.poll-cluster-info-interval", "", 1_000, OTHER),
+    ("nexus-cluster-url", "nexusClusterUrl", "", LATER),
+    ("nexus-node-url", "nexusNodeUrl", "", OTHER),
+    ("nexus-cluster-name", "", "", OTHER),
+    ("nexus-node-id", "nexusNodeId", 0, OTHER),
+    ("nexus-join", "nexusJoin", False, OTHER),
+    ("nexus-log-dir", "nexusLogDir", "", OTHER),
+    ("nexus-snap-dir", "nexusSnapDir", "", OTHER),
+    ("nexus-entry-dir", "", "", OTHER),
+    ("nexus-repl-timeout", "nexusReplTimeout", 5_000, OTHER),
+    ("nexus-lease-based-reads", "", False, OTHER),
+    ("nexus-snapshot-count", "", 100_000, OTHER),
+    ("nexus-snapshot-catchup-entries", "", 10_000, OTHER),
+    ("nexus-max-snapshots", "", 5, OTHER),
+    ("nexus-max-wals", "", 5, OTHER),
+    ("nexus-entry-store", "", "memory", OTHER),
+    ("nexus-node-state", "", "", NONE),
+    ("nexus-statsd-addr", "", "", NONE),
+    ("redis-port", "redisPort", "", NONE),
+    ("redis-db-index", "redisDBIndex", "", NONE),
+]
+REFUSED = r"not available yet|not supported|only on Badger"
+OTHER_VALUES = {
+    "listen-addr": "h:1",
+    "dkvSvcPort": "1",
+    "http-listen-addr": "h:1",
+    "statsd-addr": "h:1",
+    "repl-master-addr": "h:1",
+    "log-level": "error",
+    "block-cache-size": "7",
+    "db-engine": "RocksDB",
+    "role": "master",
+    "db-engine-ini": "/dev/null",
+}
+"""A value other than the default, where not just any text or number will do."""
+
+
+def value_for(name: str) -> str:
+    option = BY_NAME[name]
+    if option.is_switch:
+        return "true"
+    given = OTHER_VALUES.get(name) or OTHER_VALUES.get(option.key)
+    return given or ("77" if isinstance(option.default, int) else "x")
+
+
+@pytest.mark.parametrize(("key", "spellings", "default", "availability"), ROWS)
+def test_row_has_its_spellings_default_and_state(
+    key: str, spellings: str, default: object, availability: Availability
+) -> None:
+    """No spelling more, none less."""
+    option = BY_KEY[key]
+    assert (option.spellings, option.default) == (tuple(spellings.split()), default)
+    assert option.availability is availability
+
+
+NAMES = [(name, key) for key, spellings, _, state in ROWS if state is NOW for name in (key, *spellings.split())]
+
+
+@pytest.mark.parametrize(("name", "key"), [pair for pair in NAMES if pair[1] not in ("config", "db-engine-ini")])
+def test_spelling_that_works_takes_effect_from_every_source(load_from: Any, name: str, key: str) -> None:
+    """One dash or two, with a space or `=`; as YAML key; the key as a variable: the value is the same."""
+    text = value_for(name)
+    loads = [load_from(f"-{name}", text), load_from(f"--{name}={text}")]
+    if len(name) > 1:
+        loads.append(load_from(yaml=f"{name}: {text}\n"))
+    if name == key:
+        loads.append(load_from(env={BY_KEY[key].variable: text}))
+    values = [each.effective[key].value for each in loads]
+    assert values == [values[0]] * len(values)
+    assert values[0] != BY_KEY[key].default or name in ("db-engine", "dbEngine", "storage")
+    assert all(not [line for line in each.warnings if "authentication" not in line] for each in loads)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for key, old, _, state in ROWS if state in (OTHER, LATER) for name in (key, *old.split())],
+)
+def test_spelling_of_a_role_not_built_is_refused(load_from: Any, name: str, key: str) -> None:
+    """Under the name that was written, and in the environment too."""
+    with pytest.raises(SettingsError, match=REFUSED):
+        load_from(f"--{name}", value_for(name))
+    with pytest.raises(SettingsError, match=REFUSED):
+        load_from(env={BY_KEY[key].variable: value_for(name)})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(name, key) for key, old, _, state in ROWS if state is NONE for name in (key, *old.split())]
+)
+def test_spelling_without_effect_is_a_warning(load_from: Any, name: str, key: str) -> None:
+    """Old scripts still start the server."""
+    assert load_from(f"--{name}={value_for(name)}").warnings == [f"--{name} has no effect"]
