@@ -1,6 +1,8 @@
 """Backup and restore of real servers, by a client that shares no code with them, and what remains after kill -9."""
 
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import pytest
 
 PLAIN, STREAM, FEED = "dkv.serverpb.DKVBackupRestore", "dkv.v1.Backups", "dkv.v1.Feed"
 ROWS = 3_000
-KILLS = 12
+KILLS = int(os.environ.get("KILLS", "12"))
 PATIENCE_S = 30
 
 Start = Callable[..., Any]
@@ -212,6 +214,27 @@ def test_restore_ends_the_feed_of_the_old_history(make_server: Start, make_clien
     assert [change.value for each in told for change in each.changes] == [b"w"]
 
 
+def test_restore_on_a_master_purges_the_history_of_slaves_of_the_original(
+    make_server: Start, make_client: Connect, tmp_path: Path
+) -> None:
+    """GetChanges at or below the number that the restore took is refused, and idle behind it (decision 2)."""
+    client = make_client(make_server("--role", "master"))
+    last = int(client("Put", key=b"k", value=b"v").changeNumber)
+    backup(client, tmp_path / "backup")
+    client("Put", key=b"k", value=b"w")
+    restore(client, tmp_path / "backup")
+    on = "dkv.serverpb.DKVReplication"
+    for number in range(1, last + 3):
+        code, text = client.refused("GetChanges", on=on, fromChangeNumber=number, maxNumberOfChanges=10)
+        assert (code, text.split(",")[0]) == (
+            grpc.StatusCode.OUT_OF_RANGE,
+            f"changes from {number} are no longer available",
+        )
+    (idle,) = client.all("GetChanges", on=on, fromChangeNumber=last + 3, maxNumberOfChanges=10)
+    assert (idle.masterChangeNumber, idle.numberOfChanges) == (last + 2, 0)
+    assert idle.HasField("status")
+
+
 def test_iterate_that_is_open_keeps_its_view_over_a_restore(
     make_server: Start, make_client: Connect, tmp_path: Path
 ) -> None:
@@ -268,6 +291,18 @@ def test_server_begins_with_a_backup_in_an_empty_folder_only(
         make_server("--restore-from", str(tmp_path / "none"), folder="third")
     third = make_server(folder="third")
     assert values(make_client(third)) == set()
+
+
+def test_service_manager_is_asked_for_patience_while_a_server_begins_with_a_backup(
+    make_server: Start, make_client: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that restores may take longer than a start may."""
+    backup(make_client(make_server()), tmp_path / "backup")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        make_server("--restore-from", str(tmp_path / "backup"), folder="second")
+        assert [manager.recv(100) for _ in range(2)] == [b"EXTEND_TIMEOUT_USEC=60000000", b"READY=1"]
 
 
 def test_kill_in_the_middle_of_backups_and_restores_leaves_old_or_new(

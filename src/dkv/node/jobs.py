@@ -118,7 +118,8 @@ class Jobs:
                 self.start(request.order, request)
             except DkvError as error:
                 request.fail(turn, error)
-        if not is_readable or self._store.pressure().stopped:
+        is_idle = self._running is None and self._is_clean
+        if is_idle or not is_readable or self._store.pressure().stopped:
             return
         if not self._is_clean:
             self._clean()

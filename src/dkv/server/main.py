@@ -9,8 +9,8 @@ import time
 
 from dkv import __version__
 from dkv.edge import EdgeServer
-from dkv.model.backups import RestoreOrder
 from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvalidRequest, InvariantBroken, StorageFailed
+from dkv.server.first_restore import begin_with_backup
 from dkv.server.logs import Logs
 from dkv.server.notify import READY, STOPPING, Notifier
 from dkv.server.parts import Parts, assemble
@@ -49,7 +49,8 @@ def _serve(settings: Settings, logs: Logs) -> int:
     try:
         parts.node.recover()
         _check_clock(parts, settings, logger)
-        _begin_with_backup(parts, settings, signals)
+        if settings.restore_from:
+            begin_with_backup(parts, settings.restore_from, signals, notifier)
         if settings.pprof:
             parts.services.ops.profiles.sampler = SignalSampler()
         reports = Reports(parts.node, parts.edge, settings, logger)
@@ -84,23 +85,6 @@ def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> No
         "with --confirm-clock",
         clock.behind_ms(now) // 1000,
     )
-
-
-def _begin_with_backup(parts: Parts, settings: Settings, signals: Signals) -> None:
-    """Restore into a folder without data, before anybody is served. Raises FolderRefused when there is data."""
-    if not settings.restore_from:
-        return
-    node = parts.node
-    if node.replica.change_number:
-        raise FolderRefused(
-            f"{parts.folder.path} has data already; nothing was changed. Start without --restore-from, and restore "
-            "with dkvctl --restore"
-        )
-    running = node.jobs.start(RestoreOrder(settings.restore_from))
-    while running.outcome is None and signals.caught is None:
-        node.turn()
-    if isinstance(running.outcome, DkvError):
-        raise running.outcome
 
 
 def _turn_until_signal(parts: Parts, reports: Reports, signals: Signals, logs: Logs) -> None:
