@@ -16,7 +16,14 @@ from dkv.cli.ctl.invocation import Options, UsageError
 from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SET_OLD, Command
 from dkv.cli.ctl.until import parse_until
 
-_OPTION_FIELDS = {"dkvAddr": "address", "a": "address", "authority": "authority", "limit": "limit", "until": "until"}
+_OPTION_FIELDS = {
+    "dkvAddr": "address",
+    "a": "address",
+    "authority": "authority",
+    "limit": "limit",
+    "from": "first",
+    "until": "until",
+}
 _LIMIT_DIGITS_MAX = 18
 _SWITCHES = ("reverse", "json")
 _ACTIONS = {"help": "help", "h": "help", "version": "version"}
@@ -96,13 +103,18 @@ def _take_option(scan: _Scan, name: str, value: str) -> None:
             scan.options["until"] = parse_until(value)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        return
-    if name != "limit":
+    elif name == "limit":
+        scan.options["limit"] = _whole(value, "limit", "0 for all")
+    elif name == "from":
+        scan.options["first"] = _whole(value, "change number", "1 for all that are kept") or 1
+    else:
         scan.options[_OPTION_FIELDS[name]] = value
-        return
+
+
+def _whole(value: str, what: str, hint: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= _LIMIT_DIGITS_MAX):
-        raise UsageError(f"invalid limit: {value}, must be a whole number, 0 for all")
-    scan.options["limit"] = int(value)
+        raise UsageError(f"invalid {what}: {value}, must be a whole number, {hint}")
+    return int(value)
 
 
 def _steps(scan: _Scan) -> list[tuple[Command, list[str]]]:

@@ -27,6 +27,8 @@ class Options:
     limit: int = 0
     reverse: bool = False
     json: bool = False
+    first: int | None = None
+    """Of watch: the first change number; None: only what comes."""
     until: Until = NEVER
     """Of restore: the point in time."""
 

@@ -50,6 +50,12 @@ def _shell(session: Session, words: list[bytes]) -> int:
     return shell(session, words)
 
 
+def _watch(session: Session, words: list[bytes]) -> None:
+    from dkv.cli.ctl.watch import watch
+
+    watch(session, words)
+
+
 _SCAN = '"*" | prefix [startKey]'
 _SCAN_FAILURE = "Unable to perform iteration. Error: {error}"
 
@@ -89,6 +95,8 @@ COMMANDS = (
             keys.compare_and_set, "Unable to perform CAS. Error: {error}", 3, 3, key_every=3, has_value=True),
     Command("ttl", "", "key [seconds]", "print the seconds a key has left (none, missing), or set them (0: for ever)",
             keys.ttl, "Unable to perform TTL. Error: {error}", 1, 2, key_every=2),
+    Command("watch", "", '["*" | prefix]', "print changes as they come, or from a number on with --from", _watch,
+            "Unable to watch. Error: {error}", 0, 1, takes_value=False, key_every=1),
     Command("stats", "", "", "print what the server says of itself", node.stats,
             "Unable to get the stats. Error: {error}", 0, 0, takes_value=False),
     Command("health", "", "", "print SERVING, or what else it is and exit with 1", node.health,

@@ -11,7 +11,8 @@ _TAIL = """\
 Options
   -a, --dkvAddr HOST:PORT         the server [127.0.0.1:8080]
       --authority NAME            sent as :authority, for proxies
-      --limit COUNT               of iter and keys: stop after so many [0, all]; of top: after so many pictures
+      --limit COUNT               of iter, keys and watch: stop after so many [0, all]; of top: after so many pictures
+      --from NUMBER               of watch: the first change to print [those to come]
       --until NUMBER|TIME         of restore: to the state after this change, or at this time (2026-01-31T15:00, local
                                   without a zone), from the backup and what the server did after it
       --reverse                   of iter and keys: from the last key down
@@ -26,7 +27,7 @@ Exit status: 0 done, 1 the server or the connection failed, 2 the command line c
 _SHELL_TAIL = """\
   exit                            leave; Ctrl-D, too
 
---limit, --reverse and --json work as on the command line. Quotes and backslashes keep spaces together."""
+--limit, --from, --reverse and --json work as on the command line. Quotes and backslashes keep spaces together."""
 
 
 def help_text() -> str:
