@@ -11,7 +11,8 @@ from dkv.model.errors import BackupFailed
 from dkv.storage.backup.manifest import BackupFile, Manifest, decode_manifest, encode_manifest
 
 u64 = st.integers(0, 2**64 - 1)
-facts = st.builds(BackupFacts, u64, u64, u64, u64, u64, u64, st.binary(min_size=16, max_size=16))
+u32 = st.integers(0, 2**32 - 8)
+facts = st.builds(BackupFacts, u32, u32, u64, u64, u64, u64, st.binary(min_size=16, max_size=16))
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 files = st.lists(st.builds(BackupFile, names, u64, digests), max_size=4).map(tuple)

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from typing import Generic, NamedTuple
 
 from dkv.jobs.replay import History, P, Replay, check_number
-from dkv.jobs.stage import Stage
+from dkv.jobs.stage import Stage, named_spaces
 from dkv.model.backups import BackupFacts, Finished, Phase, Progress, RestoreOrder
 from dkv.model.commands import Restore
 from dkv.model.errors import BackupDamaged, BackupFailed, Corrupt, DkvError
@@ -86,7 +86,7 @@ def _replace(order: RestoreOrder, facts: BackupFacts, source: BackupRows, target
     """Closing the generator is like a crash: it touches nothing, and what is left is removed after the next start. Only
     who is told that the restore cannot be removes what was staged, and never once the command may be in the log."""
     replica, store = target.replica, target.store
-    space = replica.fresh_space()
+    space = rows.fresh_space(named_spaces(store))
     store.write(RowBatch(ranges=[rows.block_range(space)]))
     try:
         command = yield from _stage(order, facts, source, space, target)

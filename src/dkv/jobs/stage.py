@@ -13,11 +13,23 @@ from dkv.model.errors import BackupDamaged, Corrupt
 from dkv.ports.backups import BackupRows
 from dkv.ports.store import RowBatch, Scan, Store
 from dkv.vbucket import rows
+from dkv.vbucket.metadata import decode_metadata
 
 SLICE_ROWS_MAX = 1_000
 SLICE_BYTES_MAX = 256 << 10
 """Written at once, while the interpreter lock is held: 2 ms (INVARIANT 17)."""
 _SPACE_BYTES = 4
+
+
+def named_spaces(store: Store) -> list[int]:
+    """The blocks that are served: those of all metadata rows of the folder."""
+    scan, spaces = store.scan(*rows.metadata_range()), []
+    try:
+        while part := scan.take(SLICE_ROWS_MAX, SLICE_BYTES_MAX):
+            spaces += [decode_metadata(row).space for _, row in part]
+    finally:
+        scan.close()
+    return spaces
 
 
 class Stage:

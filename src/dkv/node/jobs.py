@@ -15,6 +15,7 @@ from typing import NamedTuple
 from dkv.jobs.backup import back_up
 from dkv.jobs.replay import check_time
 from dkv.jobs.restore import Propose, Restoring, Target, restore
+from dkv.jobs.stage import named_spaces
 from dkv.model.backups import BackupOrder, Finished, Order, Phase, Progress, RestoreOrder
 from dkv.model.errors import Busy, DkvError, InvariantBroken, NoLeader, StorageFailed
 from dkv.node.history import Place
@@ -141,7 +142,7 @@ class Jobs:
     def _clean(self) -> None:
         """Once after a start, when every entry of the log is applied: no restore can want what is staged any more."""
         self._is_clean = True
-        left = [each for each in unnamed_ranges([self._replica.space]) if self._has_rows(*each)]
+        left = [each for each in unnamed_ranges(named_spaces(self._store)) if self._has_rows(*each)]
         if left or self._replica.staged is not None:
             self._store.write(self._replica.unstage(left))
         for each in left:
@@ -211,11 +212,11 @@ class Jobs:
             else:
                 self.restores_done += 1
                 self._store.request_compaction(*block_range(running.space))
-            logger.info("%s %s is done, change number %d", what, running.order.path, outcome.change_number)
+            logger.info("%s %r is done, change number %d", what, running.order.path, outcome.change_number)
             if running.asked_by is not None:
                 running.asked_by.finish(turn, outcome)
         else:
             self.jobs_failed += 1
-            logger.warning("%s %s failed: %s", what, running.order.path, outcome)
+            logger.warning("%s %r failed: %s", what, running.order.path, outcome)
             if running.asked_by is not None:
                 running.asked_by.fail(turn, outcome)

@@ -334,10 +334,6 @@ class Replica:
         self.clock.observe(work.log_time)
         work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
 
-    def fresh_space(self) -> int:
-        """A block of spaces for a restore to fill, as rows of it may be left from one that was cut short: empty it."""
-        return rows.fresh_space([self.space])
-
     def stage(self, staged: Staged) -> RowBatch:
         """Everything of `staged` is written: the row that says so. Sync it before the restore is proposed."""
         self.staged = staged

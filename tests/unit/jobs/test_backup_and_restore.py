@@ -8,6 +8,7 @@ import pytest
 
 from dkv.jobs.backup import back_up, read_facts
 from dkv.jobs.restore import Propose, Restoring, Target, check_facts, restore
+from dkv.jobs.stage import named_spaces
 from dkv.model.backups import BackupOrder, Finished, Phase, Progress, RestoreOrder
 from dkv.model.commands import Command, Put
 from dkv.model.errors import (
@@ -167,6 +168,16 @@ def test_restore_brings_back_every_row_under_a_new_history(bench: Bench) -> None
     assert bench.replica.earliest_expiry == NOW_MS + 5
     assert bench.left() == []
     assert bench.open().metadata() == bench.replica.metadata()
+
+
+def test_restore_fills_a_block_that_no_vbucket_of_the_folder_has(bench: Bench) -> None:
+    """Two restores in a row, and one beside another vBucket that was installed."""
+    other = Replica.first_rows(2, 8, b"o" * 16, ([8], [], [], [], False), NOW_MS, space=(1 << 31) + 8)
+    bench.store.write(other)
+    assert named_spaces(bench.store) == [4, (1 << 31) + 8]
+    for count in (1, 2):
+        bench.run(bench.restoring())
+        assert bench.replica.space == (1 << 31) + 8 + 4 * count
 
 
 def test_restore_tells_how_far_it_is(bench: Bench) -> None:

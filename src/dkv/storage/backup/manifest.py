@@ -21,6 +21,9 @@ MANIFEST_FILE = "DKV-BACKUP"
 MANIFEST_FILE_ASIDE = "DKV-BACKUP.new"
 FILES_FOLDER = "files"
 
+SPACE_MAX = (1 << 32) - 8
+"""Of a block, and of a vBucket: both are 32 bits in the keys of rows."""
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INTEGERS = ("vbucket", "space", "applied_index", "applied_term", "change_number", "log_time")
@@ -87,7 +90,8 @@ def _file(fields: dict[str, Any]) -> BackupFile:
 def _facts(fields: dict[str, Any]) -> BackupFacts:
     numbers = {name: fields[name] for name in _INTEGERS}
     history_id = bytes.fromhex(fields["history_id"])
-    if not all(map(_is_count, numbers.values())) or len(history_id) != 16:
+    is_possible = all(map(_is_count, numbers.values())) and max(numbers["vbucket"], numbers["space"]) <= SPACE_MAX
+    if not is_possible or len(history_id) != 16:
         raise ValueError(f"vBucket {fields}")
     return BackupFacts(**numbers, history_id=history_id)
 

@@ -69,7 +69,15 @@ def test_manifest_with_a_name_that_leaves_the_folder_is_refused(name: object) ->
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("change_number", -1), ("space", "4"), ("log_time", True), ("applied_index", 1 << 64), ("history_id", "00")],
+    [
+        ("change_number", -1),
+        ("space", "4"),
+        ("log_time", True),
+        ("applied_index", 1 << 64),
+        ("space", (1 << 32) - 4),
+        ("vbucket", 1 << 32),
+        ("history_id", "00"),
+    ],
 )
 def test_manifest_with_an_impossible_fact_is_refused(field: str, value: object) -> None:
     """Whatever wrote it: nothing is guessed."""
