@@ -22,6 +22,34 @@ def test_plain_parsers_given_any_bytes_agree_with_protobuf(data: bytes) -> None:
         assert messages.PutRequest(key=pair[0], value=pair[1]).SerializeToString() == data
 
 
+SESSIONS = st.binary(max_size=18)
+
+
+@given(KEYS, VALUES, SESSIONS, U64 | st.integers(0, 9), U64 | st.integers(0, 9), st.sampled_from([b"", b"", b"x"]))
+def test_plain_put_in_session_given_any_request_agrees_with_protobuf(
+    key: bytes, value: bytes, session: bytes, sequence: int, lowest: int, tail: bytes
+) -> None:
+    """It takes what is plain and right, and leaves all else to those who say what is wrong."""
+    request = messages.PutRequest(key=key, value=value, session=session, sequence=sequence, lowestOutstanding=lowest)
+    data = request.SerializeToString() + tail
+    found = kv.plain_put_in_session(data)
+    if found is None:
+        is_right = 1 <= len(session) <= 16 and 1 <= sequence < 1 << 35 and lowest <= sequence
+        assert len(key) > 127 or not 1 <= len(value) < 16_384 or not is_right or tail
+    else:
+        assert found == (key, value, session, sequence, lowest)
+        assert not tail
+
+
+@given(st.binary(max_size=60))
+def test_plain_put_in_session_given_any_bytes_agrees_with_protobuf(tail: bytes) -> None:
+    """Whatever stands behind a plain put."""
+    data = messages.PutRequest(key=b"k", value=b"v").SerializeToString() + tail
+    if (found := kv.plain_put_in_session(data)) is not None:
+        request = messages.PutRequest.FromString(data)
+        assert found == (request.key, request.value, request.session, request.sequence, request.lowestOutstanding)
+
+
 @given(KEYS, VALUES, st.sampled_from([0, 1, 2**64 - 1]), st.binary(max_size=3))
 def test_plain_put_given_any_request_agrees_with_protobuf(key: bytes, value: bytes, ts: int, tail: bytes) -> None:
     """It takes all plain requests below its bounds, and no others."""

@@ -10,9 +10,9 @@ from dkv.model.errors import InvalidRequest, LimitExceeded
 from dkv.model.ids import NEVER_EXPIRES_TS
 from dkv.model.limits import Limits
 from dkv.vbucket.rows import expires_at_of_ts
+from dkv.wire.kv import SESSION_BYTES_MAX
 from dkv.wire.messages import ReadConsistency
 
-SESSION_BYTES_MAX = 16
 CONSISTENCIES = frozenset((ReadConsistency.SEQUENTIAL, ReadConsistency.LINEARIZABLE))
 
 

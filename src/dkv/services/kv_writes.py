@@ -6,14 +6,22 @@ A batch of plain puts, by far the most common, is parsed and answered without a 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put
+from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put, Session
 from dkv.model.errors import InvalidRequest, LimitExceeded, SessionUnknown
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
 from dkv.services.checks import check_key, check_payload, check_session, check_value, expires_at
 from dkv.services.turn import PutReplies, Turn
 from dkv.wire import messages as wire
-from dkv.wire.kv import PLAIN_BYTES_MAX, STATUS_OK, cas_reply, change_token, plain_put, put_replies
+from dkv.wire.kv import (
+    PLAIN_BYTES_MAX,
+    STATUS_OK,
+    cas_reply,
+    change_token,
+    plain_put,
+    plain_put_in_session,
+    put_replies,
+)
 
 PLAIN_KEY_BYTES_MAX = 127
 CHANGE_NUMBER_OF: Callable[[Outcome], int] = attrgetter("change_number")
@@ -30,13 +38,13 @@ class KvWrites:
 
     def put(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """PutRequest."""
-        plain = list(map(plain_put, messages))
-        if None in plain or max(map(len, messages), default=0) > self._plain_bytes_max:
+        commands = _plain_puts(messages) if max(map(len, messages), default=0) <= self._plain_bytes_max else None
+        if commands is None:
             self._ask(self._parse_put, answer_puts, call_ids, messages, turn)
             return
-        turn.commands += [Put(pair[0], pair[1]) for pair in plain if pair is not None]
+        turn.commands += commands
         turn.command_calls += call_ids
-        turn.command_answers += [answer_puts] * len(plain)
+        turn.command_answers += [answer_puts] * len(commands)
 
     def delete(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """DeleteRequest."""
@@ -123,6 +131,17 @@ class KvWrites:
         if end and end < start:
             raise InvalidRequest("the end of a range cannot be before its start")
         return DeleteRange(start, end, check_session(request))
+
+
+def _plain_puts(messages: Sequence[bytes]) -> list[Put] | None:
+    """The commands of puts that are all plain, or all plain in a session; None for anything else."""
+    plain = list(map(plain_put, messages))
+    if None not in plain:
+        return [Put(pair[0], pair[1]) for pair in plain if pair is not None]
+    in_session = list(map(plain_put_in_session, messages))
+    if None in in_session:
+        return None
+    return [Put(each[0], each[1], 0, Session(*each[2:])) for each in in_session if each is not None]
 
 
 def answer_puts(turn: Turn, call_ids: Sequence[int], outcomes: Sequence[Outcome], log_time: int) -> None:

@@ -17,6 +17,8 @@ PLAIN_BYTES_MAX = 16_000
 _LENGTH = [varint(length) for length in range(16_384)]
 _PAIR_VALUE = [b"", *(b"\x12" + length for length in _LENGTH[1:])]
 """Head of the value of a pair, by its length."""
+SESSION_BYTES_MAX = 16
+_SESSION, _SEQUENCE, _LOWEST = tag(110, 2), tag(111, 0), tag(112, 0)
 _VALUE = [STATUS_OK + head for head in _PAIR_VALUE]
 """Head of a GetResponse, by length of its value."""
 _VALUE_LONG = STATUS_OK + b"\x12"
@@ -60,6 +62,48 @@ def plain_put(message: bytes) -> tuple[bytes, bytes] | None:
     if not value_length or value_start + value_length != length:
         return None
     return message[2:key_end], message[value_start:]
+
+
+def plain_put_in_session(message: bytes) -> tuple[bytes, bytes, bytes, int, int] | None:
+    """(key, value, session, sequence, lowest outstanding) of a PutRequest that is plain but for its fields 110 to 112,
+    which are right: what our own clients send."""
+    if len(message) < 12 or message[0] != 0x0A or not 1 <= message[1] <= 127:
+        return None
+    key_end = message[1] + 2
+    start, size = key_end + 2, message[key_end + 1] if len(message) > key_end + 3 else 0
+    if not size or message[key_end] != 0x12:
+        return None
+    if size > 127:
+        high, start = message[start], start + 1
+        if not 0 < high < 128:
+            return None
+        size += (high << 7) - 128
+    end = start + size
+    if message[end : end + 2] != _SESSION or len(message) < end + 6 or not 1 <= message[end + 2] <= SESSION_BYTES_MAX:
+        return None
+    at = end + 3 + message[end + 2]
+    if message[at : at + 2] != _SEQUENCE:
+        return None
+    session = message[end + 3 : at]
+    sequence, at = _number(message, at + 2)
+    lowest = 0
+    if message[at : at + 2] == _LOWEST:
+        lowest, at = _number(message, at + 2)
+    if at != len(message) or not lowest <= sequence or not sequence:
+        return None
+    return message[2:key_end], message[start:end], session, sequence, lowest
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """A varint of at most five bytes, and where it ends; beyond the message when there is none."""
+    number = shift = 0
+    for byte in message[at : at + 5]:
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+    return 0, len(message) + 1
 
 
 def read_token(applied: int, served: int) -> bytes:
