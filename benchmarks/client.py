@@ -191,7 +191,7 @@ def main() -> int:
             f'`make bench-client BENCH_ARGS="{" ".join(sys.argv[1:])}"`, {now:%Y-%m-%d %H:%M} UTC',
             "",
             *machine(options.folder),
-            f"* {len(bodies.VALUE)}-byte values; tasks share one connection; grpcio {grpc.__version__}, message classes",
+            f"* {len(bodies.VALUE)}-byte values; tasks share a connection; grpcio {grpc.__version__}, message classes",
             f"* medians of {options.rounds} rounds of {options.seconds:g} s (range)",
             "",
         ]
