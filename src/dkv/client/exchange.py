@@ -14,7 +14,7 @@ from dkv.client.retries import RetryBudget, is_worth_it, pause_s
 from dkv.client.writes import Write
 from dkv.model.errors import DkvError, SessionUnknown
 
-logger = logging.getLogger("dkv")
+logger: logging.Logger = logging.getLogger("dkv")
 logger.addHandler(logging.NullHandler())
 
 
@@ -41,7 +41,7 @@ class Exchange:
 
     def __init__(self, path: str, write: Write | None, budget: RetryBudget) -> None:
         self._path, self._write, self._budget = path, write, budget
-        self.attempts = 0
+        self.attempts: int = 0
 
     def failed(self, answer: Answer, left_s: float) -> float:
         """Seconds to wait before the next attempt. Raises the error of the call when there is to be none, StartOver

@@ -40,7 +40,7 @@ class LoopChannel:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.is_closed = False
+        self.is_closed: bool = False
         self._next_id = 0
         self._open: dict[int, asyncio.Future[Result]] = {}
         self.readers: dict[int, asyncio.Future[None]] = {}

@@ -21,7 +21,7 @@ class RetryBudget:
     """The retries a client has left. Shared by its calls; a lost update under threads does no harm."""
 
     def __init__(self) -> None:
-        self.left = RETRIES_SAVED_MAX
+        self.left: float = RETRIES_SAVED_MAX
 
     def earn(self) -> None:
         """A call went well."""

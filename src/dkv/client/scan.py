@@ -54,7 +54,7 @@ class Scan:
         self._left = limit
         self._page = 0
         """Pairs that the page under way may still bring."""
-        self.is_done = limit == 0
+        self.is_done: bool = limit == 0
 
     def request(self) -> bytes:
         """The next page, from where the reader is."""

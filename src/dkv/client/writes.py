@@ -26,12 +26,13 @@ class Session:
     __slots__ = ("head", "is_open", "is_spent", "lowest", "next_sequence", "outstanding")
 
     def __init__(self, name: bytes) -> None:
-        self.head = session_head(name)
-        self.next_sequence = self.lowest = 1
+        self.head: bytes = session_head(name)
+        self.next_sequence: int = 1
+        self.lowest: int = 1
         self.outstanding: set[int] = set()
-        self.is_open = False
+        self.is_open: bool = False
         """The server has it: some write of it was answered."""
-        self.is_spent = False
+        self.is_spent: bool = False
         """Not to be used for new writes."""
 
     @property
@@ -48,8 +49,9 @@ class Write:
     __slots__ = ("is_retry", "sequence", "session")
 
     def __init__(self, session: Session, sequence: int) -> None:
-        self.session, self.sequence = session, sequence
-        self.is_retry = False
+        self.session: Session = session
+        self.sequence: int = sequence
+        self.is_retry: bool = False
         """An earlier attempt may have arrived."""
 
     def fields(self) -> bytes:

@@ -49,7 +49,10 @@ class LimitExceeded(InvalidRequest):
     def __init__(self, kind: str, limit: int, actual: int, index: int = -1) -> None:
         where = f" (entry {index})" if index >= 0 else ""
         super().__init__(f"{kind} is {actual}, the limit is {limit}{where}")
-        self.kind, self.limit, self.actual, self.index = kind, limit, actual, index
+        self.kind: str = kind
+        self.limit: int = limit
+        self.actual: int = actual
+        self.index: int = index
 
 
 class PathNotFound(InvalidRequest):
@@ -154,7 +157,9 @@ class HistoryPurged(DkvError):
 
     def __init__(self, requested: int, oldest: int, latest: int) -> None:
         super().__init__(f"changes from {requested} are no longer available, oldest is {oldest}")
-        self.requested, self.oldest, self.latest = requested, oldest, latest
+        self.requested: int = requested
+        self.oldest: int = oldest
+        self.latest: int = latest
 
 
 class BeyondHistory(DkvError):
