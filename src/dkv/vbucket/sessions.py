@@ -44,11 +44,14 @@ TOO_MANY = f"session has {OUTSTANDING_MAX} results outstanding: not applied"
 
 
 class _Open:
-    """One session. `results` is never empty: the newest write's result cannot be below its own lowest."""
+    """One session. `results` is never empty: the newest write's result cannot be below its own lowest. None is below
+    the session's lowest."""
 
-    __slots__ = ("log_time", "lowest", "results", "use")
+    __slots__ = ("log_time", "lowest", "prefix", "results", "use")
 
-    def __init__(self, lowest: int) -> None:
+    def __init__(self, prefix: bytes, lowest: int) -> None:
+        self.prefix = prefix
+        """Of its row keys; the sequence follows."""
         self.lowest = lowest
         self.results: dict[int, Outcome] = {}
         self.log_time = 0
@@ -71,7 +74,7 @@ class Sessions:
         for row_key, row in rows:
             name, sequence = _decode_key(row_key)
             use, log_time, lowest, change_number, took_effect = _decode_row(row)
-            entry = found.setdefault(name, _Open(0))
+            entry = found.setdefault(name, _Open(row_key[:-8], 0))
             entry.results[sequence] = Outcome(bool(took_effect), change_number)
             entry.lowest = max(entry.lowest, lowest)
             if use >= entry.use:
@@ -99,18 +102,18 @@ class Sessions:
         use = self._uses()
         entry = self._open.pop(name, None)
         if entry is None:
-            entry = _Open(sequence)
+            entry = _Open(_KEY.pack(self._space + SESSIONS, len(name)) + name, sequence)
             if len(self._open) >= SESSIONS_MAX:
                 self._forget(next(iter(self._open)), rows)
         if lowest > entry.lowest:
-            entry.lowest = lowest
-            for seen in [old for old in entry.results if old < lowest]:
+            for seen in _seen(entry, lowest):
                 del entry.results[seen]
-                rows[self._key(name, seen)] = None
+                rows[entry.prefix + _U64.pack(seen)] = None
+            entry.lowest = lowest
         entry.results[sequence] = outcome
         entry.log_time, entry.use = log_time, use
         self._open[name] = entry
-        rows[self._key(name, sequence)] = _ROW.pack(
+        rows[entry.prefix + _U64.pack(sequence)] = _ROW.pack(
             use, log_time, entry.lowest, outcome.change_number, outcome.took_effect
         )
 
@@ -123,16 +126,23 @@ class Sessions:
             self._forget(name, rows)
 
     def _forget(self, name: bytes, rows: dict[bytes, bytes | None]) -> None:
-        for sequence in self._open.pop(name).results:
-            rows[self._key(name, sequence)] = None
+        entry = self._open.pop(name)
+        for sequence in entry.results:
+            rows[entry.prefix + _U64.pack(sequence)] = None
 
     def _uses(self) -> int:
         """One more than the last use: derivable from the rows alone, as the last used session is forgotten last."""
         last = next(reversed(self._open), None)
         return 0 if last is None else self._open[last].use + 1
 
-    def _key(self, name: bytes, sequence: int) -> bytes:
-        return _KEY.pack(self._space + SESSIONS, len(name)) + name + _U64.pack(sequence)
+
+def _seen(entry: _Open, lowest: int) -> list[int]:
+    """The sequences of results below `lowest`: by counting up from the session's own when that is shorter, or the work
+    of a write would grow with the number of those beside it."""
+    results = entry.results
+    if lowest - entry.lowest <= len(results):
+        return [old for old in range(entry.lowest, lowest) if old in results]
+    return [old for old in results if old < lowest]
 
 
 def _decode_key(row_key: bytes) -> tuple[bytes, int]:
