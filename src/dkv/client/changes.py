@@ -63,7 +63,7 @@ class Changes:
         if start is None and (history_id or through is not None):
             raise InvalidRequest("an end and a history belong to a place to start from")
         self._next, self._prefix, self._through, self._history_id = start, prefix, through, history_id
-        self._progress_ms = int(1_000 * max(PROGRESS_S_MIN, min(PROGRESS_S_MAX, timeout_s / PROGRESS_SHARE)))
+        self._progress_ms: int = round(1_000 * max(PROGRESS_S_MIN, min(PROGRESS_S_MAX, timeout_s / PROGRESS_SHARE)))
         self.is_done: bool = start is not None and through is not None and start > through
 
     def request(self) -> bytes:
