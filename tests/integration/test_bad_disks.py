@@ -247,6 +247,30 @@ def test_bit_flipped_in_the_rows_is_told_never_a_wrong_value(
     raise AssertionError("damage in every file was not told")
 
 
+@pytest.mark.parametrize("rpc", ["Get", "MultiGet", "Iterate"])
+def test_damage_met_by_a_read_is_told_to_its_caller_and_ends_the_server(
+    tmp_path: Path, make_server: Callable[..., Any], make_client: Callable[..., Any], rpc: str
+) -> None:
+    """DATA_LOSS for who asked, a line that names the file for the operator, and no more answers from a damaged folder."""
+    server = filled(make_server, make_client, 100, "--block-cache-size", "0")
+    assert server.stop() == 0
+    assert server.start().stop() == 0  # opened again, what was in memory is a file
+    flip(max((tmp_path / "db" / "data").glob("*.sst"), key=written_bytes), 0.5)
+    client = make_client(server.start())
+    keys = [b"%06d" % number for number in range(100)]
+    asked: dict[str, list[dict[str, Any]]] = {
+        "Get": [{"key": key} for key in keys],
+        "MultiGet": [{"keys": keys}],
+        "Iterate": [{}],
+    }
+    with pytest.raises(grpc.RpcError) as caught:
+        for fields in asked[rpc]:
+            client.raw(rpc, **fields)
+    assert caught.value.code() == grpc.StatusCode.DATA_LOSS
+    assert server.process.wait(PATIENCE_SECONDS) == 1
+    assert told(server)
+
+
 def reads_well(client: Any, number: int) -> bool:
     try:
         assert client("Get", key=b"%06d" % number).value == value_of(number)

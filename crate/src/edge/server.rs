@@ -44,6 +44,8 @@ const SIGNAL_SLICE: Duration = Duration::from_millis(100);
 /// A connection that has not even sent HTTP/2's preface by then is dropped.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFACE_BYTES: usize = 24;
+/// How long `close` lets the last answers leave.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Pause after `accept` failed, for want of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Streams a client may reset before they were looked at, against "rapid reset" floods.
@@ -224,7 +226,13 @@ async fn serve(shared: Arc<Shared>) {
                     listeners.drain(..).for_each(|listener| listener.abort());
                     network.stopping.send_replace(true);
                 }
-                Order::Close => return,
+                Order::Close => {
+                    // What was answered last leaves before its connection goes: it may say why the server ends.
+                    if shared.open_calls.load(Relaxed) > 0 {
+                        tokio::time::sleep(LAST_WORDS).await;
+                    }
+                    return;
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ entry, and under pressure applying waits (17).
 from collections.abc import Iterator
 
 from dkv.jobs.restore import Target
-from dkv.model.errors import NoLeader, Overloaded, ShuttingDown
+from dkv.model.errors import Corrupt, NoLeader, Overloaded, ShuttingDown, StorageFailed
 from dkv.model.limits import Limits
 from dkv.node.history import History
 from dkv.node.jobs import Jobs
@@ -28,6 +28,7 @@ from dkv.ports.clock import Clock, Now, Random
 from dkv.ports.consensus import Consensus, EntryTuple
 from dkv.ports.edge import Edge
 from dkv.ports.store import Store
+from dkv.services.calls import fail
 from dkv.services.registry import Services
 from dkv.services.turn import Turn, View
 from dkv.vbucket.replica import Replica
@@ -111,6 +112,17 @@ class Node:
         self.scans.drained(progress, now)
         self.readers.drained(progress, now)
         meter.lap()
+        try:
+            self._serve(turn, now, is_busy=bool(calls))
+        except StorageFailed:
+            self._emit(turn)  # what it has answered is true, or says why there is no more
+            raise
+        self._emit(turn)
+        meter.end()
+
+    def _serve(self, turn: Turn, now: Now, is_busy: bool) -> None:
+        """Everything that a turn does with what it has taken in."""
+        meter = self.meter
         self._propose(turn, now)
         meter.lap()
         self._advance(turn, now)
@@ -119,13 +131,11 @@ class Node:
         meter.lap()
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
-        self._feed(turn, now, is_busy=bool(calls))
+        self._feed(turn, now, is_busy)
         self.jobs.take_turn(turn, self.is_readable, now)
         meter.lap()
         self.upkeep.after_turn(now)
         self.services.beat(turn, now.monotonic_ms, self.is_readable)
-        self._emit(turn)
-        meter.end()
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
@@ -190,7 +200,12 @@ class Node:
         if turn.reads:
             view = self._view()
             for read in turn.reads:
-                read.answer(turn, self._slices(read.keys, turn), view)
+                try:
+                    read.answer(turn, self._slices(read.keys, turn), view)
+                except Corrupt as damage:
+                    for call_id in read.call_ids:
+                        fail(turn, call_id, damage)
+                    raise
 
     def _slices(self, keys: list[bytes], turn: Turn) -> Iterator[list[bytes | None]]:
         """The rows of `keys`, a few at a time: what a turn holds is bounded (INVARIANTS 20), whatever was asked."""

@@ -91,10 +91,10 @@ class Scans:
     def _feed_one(self, call_id: int, each: OpenScan, turn: Turn) -> None:
         try:
             rows = each.scan.take(SLICE_ROWS_MAX, self._limits.slice_bytes_max)
+            messages = each.job.slice(rows)
         except Corrupt as damage:
             self._end(call_id, turn, int(damage.code), str(damage))
-            return
-        messages = each.job.slice(rows)
+            raise
         if messages:
             turn.items.append((call_id, messages))
             each.buffered_bytes += sum(map(len, messages))

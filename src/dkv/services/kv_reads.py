@@ -61,13 +61,13 @@ class KvReads:
             self._get_others([call_ids[at] for at in others], [messages[at] for at in others], turn)
             call_ids = [call_id for call_id, key in zip(call_ids, found, strict=True) if key is not None]
         if keys:
-            turn.reads.append(PointRead(keys, partial(answer_gets, call_ids)))
+            turn.reads.append(PointRead(keys, partial(answer_gets, call_ids), call_ids))
 
     def _get_others(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         if self._plain_allowed and all(message.endswith(LINEARIZABLE_FIELD) for message in messages):
             keys = [key for message in messages if (key := plain_get_key(message[:-2])) is not None]
             if len(keys) == len(messages):
-                turn.reads.append(PointRead(keys, partial(answer_gets, call_ids, terms=LINEARIZABLE)))
+                turn.reads.append(PointRead(keys, partial(answer_gets, call_ids, terms=LINEARIZABLE), call_ids))
                 return
         ids, requests = parse_each(self._parse_get, call_ids, messages, turn)
         groups: dict[Terms, tuple[list[int], list[bytes]]] = {}
@@ -76,7 +76,7 @@ class KvReads:
             group_ids.append(call_id)
             keys.append(key)
         for terms, (group_ids, keys) in groups.items():
-            turn.reads.append(PointRead(keys, partial(answer_gets, group_ids, terms=terms)))
+            turn.reads.append(PointRead(keys, partial(answer_gets, group_ids, terms=terms), group_ids))
 
     def _parse_get(self, message: bytes) -> tuple[bytes, Terms]:
         request = wire.GetRequest.FromString(message)
@@ -88,7 +88,7 @@ class KvReads:
         ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
         for call_id, (keys, terms) in zip(ids, requests, strict=True):
             answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
-            turn.reads.append(PointRead(keys, answer))
+            turn.reads.append(PointRead(keys, answer, [call_id]))
 
     def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
         request = wire.MultiGetRequest.FromString(message)

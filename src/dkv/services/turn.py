@@ -30,6 +30,8 @@ class PointRead:
     """User keys."""
     answer: Callable[["Turn", Slices, "View"], None]
     """Called with what is read and with what is true at this turn."""
+    call_ids: Sequence[int] = ()
+    """Who is told when the engine meets damage instead."""
 
 
 @dataclass(slots=True, frozen=True)
