@@ -25,6 +25,7 @@ from dkv.storage.backup.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from dkv.storage.folder import sync_folder
 
 _ASIDE = "copy.new"
 """A file on its way; of one that a crash cut short nothing is kept."""
@@ -102,12 +103,3 @@ class Keeper:
             if path.name not in kept:
                 path.unlink()
                 yield 0
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in `path` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
