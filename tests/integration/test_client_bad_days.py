@@ -200,7 +200,7 @@ def test_server_without_a_leader_is_asked_again_until_time_is_over(run: Run) -> 
         for name, words in (("get", ("k",)), ("put", ("k", "v")), ("scan", ())):
             before = len(server.calls)
             with pytest.raises(dkv.Unavailable, match="no leader") as caught:
-                run(f"{server.url}?timeout=300ms", name, *words)
+                run(f"{server.url}?timeout=1s", name, *words)
             assert caught.value.may_have_happened is False
             assert len(server.calls) - before > 1
 
@@ -326,6 +326,28 @@ def test_forked_child_writes_in_a_session_of_its_own() -> None:
             assert [client.incr("parent") for _ in range(20)] == list(range(1, 21))
             assert os.waitpid(child, 0)[1] == 0
             assert client.incr("child", 0) == 20
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    subprocess.run(command, timeout=60, check=True, env=environment)
+
+
+def test_asyncio_client_made_before_a_fork_works_in_the_child() -> None:
+    """As where a parent loads the program and its children serve."""
+    script = """
+        import asyncio, os, dkv.aio, dkv.testing
+        with dkv.testing.server() as url:
+            client = dkv.aio.connect(url + "?timeout=20s")
+            other = dkv.aio.connect(url)
+            child = os.fork()
+            if child == 0:
+                asyncio.run(client.put("child", "v"))
+                del other
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            assert asyncio.run(client.get("child")) == b"v"
+            asyncio.run(client.close())
+            asyncio.run(other.close())
     """
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}

@@ -85,6 +85,7 @@ pub struct EdgeLoopClient {
     client: Client,
     mailbox: Arc<Mailbox>,
     ringer: AbortHandle,
+    owner: u32,
 }
 
 #[pymethods]
@@ -102,7 +103,7 @@ impl EdgeLoopClient {
         bell.set_nonblocking(true)?;
         let mailbox = Arc::new(Mailbox { news: Mutex::default(), open: Mutex::default(), told: Notify::new(), bell });
         let ringer = reactor::spawn(mailbox.clone().ring())?;
-        Ok(EdgeLoopClient { client, mailbox, ringer })
+        Ok(EdgeLoopClient { client, mailbox, ringer, owner: std::process::id() })
     }
 
     /// Starts calls (id, path, message, timeout in ms, negative for none), in order. Ids are the caller's, each used
@@ -182,6 +183,8 @@ impl EdgeLoopClient {
 
 impl Drop for EdgeLoopClient {
     fn drop(&mut self) {
-        self.ringer.abort();
+        if self.owner == std::process::id() {
+            self.ringer.abort(); // a forked child has not got it
+        }
     }
 }

@@ -37,16 +37,19 @@ def _chance() -> float:
 class Exchange:
     """Owns the failed attempts of one call, which is a read, or a write with its place in a session."""
 
-    __slots__ = ("_budget", "_path", "_write", "attempts")
+    __slots__ = ("_budget", "_path", "_write", "attempts", "last")
 
     def __init__(self, path: str, write: Write | None, budget: RetryBudget) -> None:
         self._path, self._write, self._budget = path, write, budget
         self.attempts: int = 0
+        self.last: DkvError | None = None
+        """Why the last attempt failed."""
 
     def failed(self, answer: Answer, left_s: float) -> float:
         """Seconds to wait before the next attempt. Raises the error of the call when there is to be none, StartOver
         when the write has to begin again."""
         error, write = error_of(answer), self._write
+        self.last = error
         self.attempts += 1
         if write is not None:
             if isinstance(error, SessionUnknown) and not write.is_retry:
@@ -55,7 +58,7 @@ class Exchange:
                 write.unsure()
         if is_worth_it(error):
             seconds = pause_s(error, self.attempts, _chance)
-            if seconds < left_s and self._budget.take():
+            if 2 * seconds < left_s and self._budget.take():  # an attempt wants time, too
                 logger.debug("%s: attempt %d: %s; again in %.3f s", self._path, self.attempts, error, seconds)
                 return seconds
         raise self.final(error)

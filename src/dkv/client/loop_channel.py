@@ -8,6 +8,7 @@ Invariant: a channel belongs to the loop of its first call. Nothing here is thre
 """
 
 import asyncio
+import os
 import socket
 from typing import Protocol
 
@@ -48,6 +49,11 @@ class LoopChannel:
         self._unwanted: list[int] = []
         self._listener: asyncio.Task[None] | None = None
         # The address is looked at now, the loop only with the first call: clients are made before loops run, too.
+        self._open_native()
+
+    def _open_native(self) -> None:
+        options = self._options
+        self._owner = os.getpid()
         self._bell, self._rung = socket.socketpair()
         self._bell.setblocking(False)
         try:
@@ -123,6 +129,9 @@ class LoopChannel:
         self._loop = loop
         if self.is_closed:
             return
+        if self._owner != os.getpid():  # made before a fork: its native thread is the parent's
+            self._close_sockets()
+            self._open_native()
         try:
             loop.add_reader(self._bell, self._answered)
         except NotImplementedError:

@@ -372,9 +372,10 @@ def _cancelled_at_end(stream: Stream) -> Iterator[Stream]:
 
 
 def out_of_time(timeout_s: float, exchange: Exchange | None) -> DkvError:
-    """What a call that can not be tried any more ends with."""
-    error = DeadlineExceeded(f"no time is left of {timeout_s:g} s")
-    return error if exchange is None else exchange.final(error)
+    """What a call that can not be tried any more ends with: the last reason says more than that time is over."""
+    if exchange is not None and exchange.last is not None:
+        return exchange.final(exchange.last)
+    return DeadlineExceeded(f"no time is left of {timeout_s:g} s")
 
 
 def to_ms(seconds: float) -> int:

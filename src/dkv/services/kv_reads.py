@@ -26,6 +26,7 @@ from dkv.wire.kv import (
     plain_get_key,
     read_token,
 )
+from dkv.wire.requests import LINEARIZABLE_STRICT
 
 PLAIN_KEY_BYTES_MAX = 127
 NOT_READABLE = "no leader is known for this vBucket, try again"
@@ -41,8 +42,8 @@ class Terms(NamedTuple):
 
 PLAIN = Terms(wire.ReadConsistency.SEQUENTIAL, 0)
 LINEARIZABLE = Terms(wire.ReadConsistency.LINEARIZABLE, 0)
-LINEARIZABLE_FIELD = b"\x10\x01"
-"""How GetRequest asks for it, behind the key."""
+LINEARIZABLE_ENDINGS = (LINEARIZABLE_STRICT, b"\x10\x01")
+"""How GetRequest asks for it, behind the key: our clients and the original's. Here nothing weaker is ever served."""
 
 
 class KvReads:
@@ -64,8 +65,11 @@ class KvReads:
             turn.reads.append(PointRead(keys, partial(answer_gets, call_ids), call_ids))
 
     def _get_others(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
-        if self._plain_allowed and all(message.endswith(LINEARIZABLE_FIELD) for message in messages):
-            keys = [key for message in messages if (key := plain_get_key(message[:-2])) is not None]
+        ending = next((each for each in LINEARIZABLE_ENDINGS if messages[0].endswith(each)), None)
+        if self._plain_allowed and ending is not None:
+            cut = -len(ending)
+            plain = (plain_get_key(message[:cut]) for message in messages if message.endswith(ending))
+            keys = [key for key in plain if key is not None]
             if len(keys) == len(messages):
                 turn.reads.append(PointRead(keys, partial(answer_gets, call_ids, terms=LINEARIZABLE), call_ids))
                 return

@@ -73,6 +73,18 @@ def test_get_says_which_consistency_it_served(services: Services, turn: Turn, re
     assert (gets(turn)[1].servedConsistency, gets(turn)[2].servedConsistency) == (level, 0)
 
 
+def test_gets_of_our_clients_share_one_read(services: Services, turn: Turn, read: Read) -> None:
+    """Linearizable and strict, without a protobuf object; one that is not goes its own way."""
+    strict = [wire.GetRequest(key=key, readConsistency=1, strict=True) for key in (b"a", b"b", b"k" * 200)]
+    send(services, turn, methods.GET, *strict[:2])
+    assert [point.keys for point in turn.reads] == [[b"a", b"b"]]
+    turn.reads.clear()
+    send(services, turn, methods.GET, *strict)
+    read({b"a": row(b"v"), b"k" * 200: row(b"w")})
+    got = gets(turn)
+    assert [(got[n].value, got[n].servedConsistency) for n in (1, 2, 3)] == [(b"v", 1), (b"", 1), (b"w", 1)]
+
+
 def test_get_of_mixed_terms_answers_each_by_its_own(services: Services, turn: Turn, read: Read) -> None:
     """Calls that share a batch do not share conditions."""
     requests = [
