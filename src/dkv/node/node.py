@@ -139,7 +139,7 @@ class Node:
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
-        if self.scans.has_room or self.readers.has_more:
+        if self.scans.has_room or self.readers.has_more or self.services.has_work:
             return 0
         return min(wait_ms, STALL_WAIT_MS) if self._unapplied else self.jobs.patience_ms(wait_ms)
 

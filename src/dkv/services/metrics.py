@@ -6,7 +6,7 @@ Nothing is counted here and nothing is looked up per request: all is read when s
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
@@ -136,8 +136,11 @@ def failures(name: str, label: str, counts: Mapping[str, int]) -> Metric:
 
 
 def durations(latency: Histograms) -> Metric:
+    """Of the methods that were called at all: there are many, and twenty samples each."""
     family = HistogramMetricFamily("dkv_request_duration_seconds", "From arrival to reply.", labels=("method",))
     for path, seen in latency.items():
+        if not seen.count:
+            continue
         family.add_metric((path,), list(seen.cumulative()), sum_value=seen.total)
     return family
 
@@ -162,6 +165,6 @@ class Metrics:
         self._registry.register(self.sources)
         ProcessCollector(registry=self._registry)
 
-    def exposition(self) -> bytes:
-        """The text a scraper gets."""
-        return bytes(generate_latest(self._registry))
+    def families(self) -> Iterable[Metric]:
+        """All that a scraper gets, each family read when it is asked for."""
+        return self._registry.collect()

@@ -9,11 +9,12 @@ from dkv.services.metrics import Metrics
 from dkv.services.metrics_json import snapshot
 from dkv.services.metrics_stream import EVENTS, MetricsStream
 from dkv.services.profiles import Profiles
+from dkv.services.scrapes import EXPOSITION, Scrapes
 from dkv.services.turn import Turn
 
 TEXT = "text/plain; charset=utf-8"
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 JSON = "application/json"
+METRICS_PATH = "/metrics"
 STREAM_PATH = "/metrics/stream"
 PROFILES_PATH = "/debug/pprof"
 
@@ -27,25 +28,33 @@ class OpsService:
     def __init__(self, health: HealthService, metrics: Metrics) -> None:
         self._health = health
         self._routes: dict[str, Callable[[int], Page]] = {
-            "/metrics": lambda _: (200, EXPOSITION, metrics.exposition()),
+            METRICS_PATH: lambda _: (200, EXPOSITION, b""),
             "/metrics/json": lambda now_ms: (200, JSON, snapshot(metrics.sources, now_ms) + b"\n"),
             "/healthz": lambda _: (200, TEXT, b"ok\n"),
             "/readyz": lambda _: self._readiness(),
         }
+        self.scrapes = Scrapes(metrics.families)
         self.stream = MetricsStream(lambda now_ms: snapshot(metrics.sources, now_ms))
         self.profiles = Profiles()
 
     def accept_http(self, requests: Sequence[HttpRequest], turn: Turn) -> None:
-        """Answers every request in this turn, but for streams and profiles: they end in a later one."""
+        """Answers every request in this turn, but for scrapes, streams and profiles: they end in a later one."""
         for call_id, method, target, _ in requests:
             path, query = _split(target)
-            if method == "GET" and path == STREAM_PATH and not self.stream.is_full:
+            if method == "GET" and path == METRICS_PATH:
+                self.scrapes.open(call_id)
+            elif method == "GET" and path == STREAM_PATH and not self.stream.is_full:
                 self.stream.open(call_id, turn)
             elif method == "GET" and (path == PROFILES_PATH or path.startswith(PROFILES_PATH + "/")):
                 self.profiles.accept(call_id, path, query, turn)
             else:
                 status, content_type, body = self.page(method, path, turn.log_time)
                 turn.http.append((call_id, status, content_type, b"" if method == "HEAD" else body, False))
+
+    @property
+    def has_work(self) -> bool:
+        """The next turn need not wait for news."""
+        return self.scrapes.has_work
 
     def page(self, method: str, path: str, now_ms: int) -> Page:
         """What a GET or HEAD of `path` gets."""
@@ -59,6 +68,7 @@ class OpsService:
 
     def beat(self, turn: Turn, monotonic_ms: int, is_closing: bool) -> None:
         """Once a turn, before its effects leave."""
+        self.scrapes.beat(turn, is_closing)
         self.stream.beat(turn, monotonic_ms, is_closing)
         self.profiles.beat(turn, monotonic_ms, is_closing)
 

@@ -61,6 +61,11 @@ class Services:
         self.health.forget(closed)
         self.ops.forget(closed)
 
+    @property
+    def has_work(self) -> bool:
+        """Something goes on in the next turn, whether or not there is news."""
+        return self.ops.has_work
+
     def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool) -> None:
         """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered."""
         self.health.beat(turn, monotonic_ms, is_serving)

@@ -26,6 +26,9 @@ EDGE: dict[str, object] = {
 def get(services: Services, target: str, method: str = "GET") -> tuple[int, str, bytes]:
     turn = Turn(0)
     services.accept_http([(9, method, target, b"")], turn)
+    while not turn.http:
+        assert services.has_work
+        services.ops.beat(turn, 0, False)
     call_id, status, content_type, body, _ = turn.http[0]
     assert call_id == 9
     return status, content_type, body
