@@ -102,7 +102,7 @@ sim: build
 # kills, which take as long as they take.
 soak: build
 	@SOAK_MINUTES=$$(( ($(MINUTES) + 2) / 3 )) $(BIN)/python -m pytest tests/integration/hostile \
-	    tests/integration/test_kill_minus_nine.py -rs --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)
+	    tests/integration/test_kill_minus_nine.py tests/integration/test_backup_and_restore.py -rs --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)
 	@$(BIN)/python -m dkv.testing.sim --seeds 1000000 --seconds $$(( $(MINUTES) * 20 ))
 
 fuzz: .build/fuzz

@@ -1,6 +1,5 @@
 """Backup and restore of real servers, by a client that shares no code with them, and what remains after kill -9."""
 
-import os
 import random
 import socket
 import threading
@@ -15,7 +14,7 @@ import pytest
 
 PLAIN, STREAM, FEED = "dkv.serverpb.DKVBackupRestore", "dkv.v1.Backups", "dkv.v1.Feed"
 ROWS = 3_000
-KILLS = int(os.environ.get("KILLS", "12"))
+KILLS, KILLS_IN_SOAK = 12, 100
 PATIENCE_S = 30
 
 Start = Callable[..., Any]
@@ -305,15 +304,16 @@ def test_service_manager_is_asked_for_patience_while_a_server_begins_with_a_back
         assert [manager.recv(100) for _ in range(2)] == [b"EXTEND_TIMEOUT_USEC=60000000", b"READY=1"]
 
 
+@pytest.mark.timeout(3_600)
 def test_kill_in_the_middle_of_backups_and_restores_leaves_old_or_new(
-    make_server: Start, make_client: Connect, tmp_path: Path
+    make_server: Start, make_client: Connect, tmp_path: Path, soak_minutes: float
 ) -> None:
     """Whatever the moment: the data are all of one kind, the backup is whole, and no work of the dead one is left."""
     server = make_server("--backup-bytes-per-second", "0")
     client = make_client(server)
     fill(client, b"1")
     backup(client, tmp_path / "backup")
-    for round_number in range(KILLS):
+    for round_number in range(KILLS_IN_SOAK if soak_minutes else KILLS):
         is_restore = bool(round_number % 2)
         fill(client, b"%d" % (round_number + 2))
         before = values(client)

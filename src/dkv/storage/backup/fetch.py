@@ -1,7 +1,10 @@
 """Reading a backup: every file is brought where the engine can open it, and compared with its checksum there.
 
-A file is linked where the folders share a device, and copied otherwise. What is digested is what will be read. Nothing
+Tables are linked where the folders share a device, and copied otherwise. What is digested is what will be read. Nothing
 of the node is touched: what is wrong with a backup is known before anything is replaced.
+
+What a newcomer breaks first: linking all files. Only tables are never written again; the binding of the engine writes a
+file of its own anew whenever it opens a folder, also to read, and through a link that would be the backup's.
 """
 
 import os
@@ -39,8 +42,9 @@ class Fetcher:
             size = path.stat().st_size
             if size != file.size:
                 raise BackupDamaged(f"{path} has {size} bytes, not {file.size} as {file.name} had")
-            with suppress(OSError):
-                os.link(path, brought)
+            if file.name.endswith(".sst"):
+                with suppress(OSError):
+                    os.link(path, brought)
             yield from self._digest.read(brought) if brought.exists() else self._digest.copy(path, brought, room)
         except FileNotFoundError:
             raise BackupDamaged(f"{path} is missing, which the manifest names as {file.name}") from None

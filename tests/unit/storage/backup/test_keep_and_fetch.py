@@ -111,6 +111,14 @@ def test_backup_over_a_damaged_manifest_is_whole_again(
     assert fetched(place, tmp_path / "good") == content(checkpoint)
 
 
+def test_fetch_links_tables_and_nothing_else(keep: Keep, place: Path, tmp_path: Path) -> None:
+    """Whatever the engine writes into the folder that it opens, the backup keeps its bytes."""
+    keep()
+    fetched(place, tmp_path / "into")
+    links = {path.name: path.stat().st_nlink for path in (tmp_path / "into").iterdir()}
+    assert links == {"000001.sst": 2, "000002.sst": 2, "CURRENT": 1}
+
+
 def test_fetch_from_another_device_copies(
     keep: Keep, checkpoint: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
