@@ -251,7 +251,7 @@ def test_bit_flipped_in_the_rows_is_told_never_a_wrong_value(
 def test_damage_met_by_a_read_is_told_to_its_caller_and_ends_the_server(
     tmp_path: Path, make_server: Callable[..., Any], make_client: Callable[..., Any], rpc: str
 ) -> None:
-    """DATA_LOSS for who asked, a line that names the file for the operator, and no more answers from a damaged folder."""
+    """DATA_LOSS for who asked, a line that names the file for the operator, and no more answers from damage."""
     server = filled(make_server, make_client, 100, "--block-cache-size", "0")
     assert server.stop() == 0
     assert server.start().stop() == 0  # opened again, what was in memory is a file
@@ -263,9 +263,13 @@ def test_damage_met_by_a_read_is_told_to_its_caller_and_ends_the_server(
         "MultiGet": [{"keys": keys}],
         "Iterate": [{}],
     }
-    with pytest.raises(grpc.RpcError) as caught:
+
+    def ask_all() -> None:
         for fields in asked[rpc]:
             client.raw(rpc, **fields)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        ask_all()
     assert caught.value.code() == grpc.StatusCode.DATA_LOSS
     assert server.process.wait(PATIENCE_SECONDS) == 1
     assert told(server)
