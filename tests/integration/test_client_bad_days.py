@@ -21,8 +21,14 @@ import dkv.testing
 from dkv.edge import Bell, EdgeServer
 from dkv.wire import methods
 
-WRITES = (methods.PUT_PATH, methods.COMPARE_AND_SET_PATH, methods.DELETE_PATH, methods.MULTI_PUT_PATH)
-SERVED = [(path, 0) for path in (methods.GET_PATH, methods.MULTI_GET_PATH, *WRITES)] + [(methods.ITERATE_PATH, 1)]
+UNARY = (
+    methods.GET_PATH,
+    methods.MULTI_GET_PATH,
+    methods.GET_NODE_STATUS_PATH,
+    methods.PUT_PATH,
+    methods.COMPARE_AND_SET_PATH,
+)
+SERVED = [(path, 0) for path in UNARY] + [(methods.ITERATE_PATH, 1)]
 
 
 class Fake:
@@ -178,12 +184,13 @@ def test_port_that_speaks_something_else_is_a_typed_error(run: Run, words: bytes
 @pytest.mark.parametrize(
     ("name", "words"),
     [("get", ("k",)), ("get_item", ("k",)), ("get_many", (["k"],)), ("put", ("k", "v")), ("scan", ()),
-     ("compare_and_set", ("k", "a", "b"))],
+     ("compare_and_set", ("k", "a", "b")), ("stats", ())],
 )  # fmt: skip
 def test_reply_that_is_garbage_is_a_bad_reply(run: Run, name: str, words: tuple[Any, ...]) -> None:
-    """Wherever it comes."""
-    with fake(b"\x0a\xff\xff\xff") as server, pytest.raises(dkv.BadReply, match="not one"):
+    """Wherever it comes. A write may have happened."""
+    with fake(b"\x0a\xff\xff\xff") as server, pytest.raises(dkv.BadReply, match="not one") as caught:
         run(f"{server.url}?timeout=5s", name, *words)
+    assert caught.value.may_have_happened is (name in ("put", "compare_and_set"))
 
 
 def test_refusal_of_the_server_is_not_retried(run: Run) -> None:

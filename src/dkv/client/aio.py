@@ -20,11 +20,11 @@ from dkv.client.loop_channel import LoopChannel
 from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import Cursor, Scan
-from dkv.client.sync import failed_stream, out_of_time, session_name, to_ms, whole
+from dkv.client.sync import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.url import Options
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
-from dkv.model.errors import BadReply, Code, DeadlineExceeded
+from dkv.model.errors import Code, DeadlineExceeded
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
 from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
@@ -174,7 +174,7 @@ class AsyncClient:
             result: T = done.value
             return result
         except MalformedReply as garbage:
-            raise BadReply(f"the reply is not one: {garbage}") from garbage
+            raise bad_reply(garbage, call.is_write) from garbage
 
     async def _call(self, call: Call, deadline_s: float) -> bytes:
         if not call.is_write:

@@ -10,6 +10,8 @@ The one who drives it retries and keeps the time; nothing here waits, and nothin
 from collections.abc import Generator, Iterable, Mapping
 from typing import TypeVar
 
+from google.protobuf.message import DecodeError
+
 from dkv.client.exchange import Call
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes, counter, counter_bytes, ttl_ms
 from dkv.model.errors import InvalidRequest
@@ -99,7 +101,11 @@ def delete_range(start: Data, end: Data | None) -> Operation[None]:
 
 
 def stats() -> Operation[Stats]:
-    reply = wire.GetNodeStatusResponse.FromString((yield Call(methods.GET_NODE_STATUS_PATH, b"")))
+    message = yield Call(methods.GET_NODE_STATUS_PATH, b"")
+    try:
+        reply = wire.GetNodeStatusResponse.FromString(message)
+    except DecodeError as error:
+        raise replies.MalformedReply("not a GetNodeStatusResponse") from error
     vbucket = reply.vBuckets[0] if reply.vBuckets else wire.VBucketStatus()
     return Stats(
         version=reply.version,

@@ -266,7 +266,7 @@ class Client:
             result: T = done.value
             return result
         except MalformedReply as garbage:
-            raise BadReply(f"the reply is not one: {garbage}") from garbage
+            raise bad_reply(garbage, call.is_write) from garbage
 
     def _call(self, call: Call, deadline_s: float) -> bytes:
         if not call.is_write:
@@ -360,7 +360,14 @@ def whole(take: Callable[[U], T], messages: U) -> T:
     try:
         return take(messages)
     except MalformedReply as garbage:
-        raise BadReply(f"the reply is not one: {garbage}") from garbage
+        raise bad_reply(garbage, False) from garbage
+
+
+def bad_reply(garbage: MalformedReply, is_write: bool) -> BadReply:
+    """Whoever answers a write with garbage has seen it, and may have done it."""
+    error = BadReply(f"the reply is not one: {garbage}")
+    error.may_have_happened = is_write
+    return error
 
 
 @contextmanager
