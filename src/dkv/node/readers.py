@@ -8,7 +8,7 @@ date shares one tail and gets a change in the turn that applied it.
 
 from dataclasses import dataclass
 
-from dkv.model.errors import Code, DkvError, NoLeader, Overloaded, ShuttingDown
+from dkv.model.errors import Code, DkvError, HistoryPurged, NoLeader, Overloaded, ShuttingDown, StaleRead
 from dkv.model.limits import Limits
 from dkv.node.history import History, Place
 from dkv.node.scans import STREAM_BUFFER_BYTES
@@ -22,6 +22,8 @@ SLICE_CHANGES_MAX = 2_000
 BUSY_CHANGES_MIN = 64
 BUSY_SHARE = 1.25
 """Of what the turn applied."""
+REFUSALS = (HistoryPurged, NoLeader, Overloaded, StaleRead)
+"""What a reader may be told instead of being opened. Damage is not among them: it ends the node."""
 LOOK_INTERVAL_MS = 100
 """Progress marks and stuck readers are looked for so often."""
 
@@ -64,7 +66,7 @@ class Readers:
         for request in turn.histories:
             try:
                 reader = self._reader(request, view, now)
-            except DkvError as refusal:
+            except REFUSALS as refusal:
                 fail(turn, request.call_id, refusal)
             else:
                 self._open[request.call_id] = reader
@@ -121,7 +123,7 @@ class Readers:
         job, place, taken = reader.job, reader.place, 0
         try:
             self._history.check(place)
-        except DkvError as refusal:
+        except HistoryPurged as refusal:
             self._end(reader, turn, refusal)
             return 0
         for entry in self._history.entries(place):
