@@ -124,7 +124,7 @@ struct OpenCall {
     finish: Option<Status>,
     /// Answered by a long reply, which goes out in chunks.
     is_long: bool,
-    /// When the caller of a stream or of a long reply last took some of it.
+    /// When the caller of a stream or of a long reply last took some of it, or the last of it was there to be taken.
     progress: Instant,
     /// End with the call.
     tasks: Vec<AbortHandle>,
@@ -313,6 +313,7 @@ impl Network {
             return;
         }
         if let Some(status) = call.last.take() {
+            call.progress = Instant::now();
             call.finish = Some(status);
             if call.announced {
                 self.tell(|news| news.gone.push(call.id));
@@ -357,6 +358,7 @@ impl Network {
         for (id, status) in batch.finished {
             self.with_call(id, |call| {
                 call.answered = Some(now);
+                call.progress = now;
                 call.finish = Some(status);
             });
         }
@@ -398,8 +400,9 @@ impl Network {
         loop {
             tokio::time::sleep(patience / 4).await;
             for (_, call) in self.calls.borrow_mut().iter_mut() {
+                let waits_for_its_reader = call.is_stream || call.is_long;
                 let is_whole = call.finish.is_some() && !call.chunks.is_empty();
-                if is_whole && call.progress.elapsed() > patience {
+                if waits_for_its_reader && is_whole && call.progress.elapsed() > patience {
                     call.chunks.clear();
                     call.finish = Some(Status::new(RESOURCE_EXHAUSTED, "the reply was not read"));
                 }
