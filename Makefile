@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= .data
 LISTEN ?= 127.0.0.1:8080
 SEEDS ?= 200
+FIRST ?= 1
+STEPS ?= 1500
 TESTS ?= tests
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -34,7 +36,7 @@ help:
 	@echo 'make lint    everything CI checks without running the server'
 	@echo 'make fmt     format Python and Rust'
 	@echo 'make types   mypy, and the stub of the native module against the built one'
-	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS)'
+	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS) FIRST=$(FIRST)'
 	@echo 'make soak    the long forms of the tests that attack a server  MINUTES=$(MINUTES)'
 	@echo 'make fuzz    search for bytes that break a decoder             SECONDS=$(SECONDS)'
 	@echo 'make compat  independent clients and recorded wire bytes'
@@ -47,7 +49,7 @@ help:
 	@echo 'make clean   remove what was built'
 
 run: build
-	@echo 'Serving on $(LISTEN), data in $(DATA)/. Stop with Ctrl-C. In another terminal:'
+	@echo 'Starting on $(LISTEN), data in $(DATA)/. Stop with Ctrl-C. Once it says that it serves, in another terminal:'
 	@echo '    ./bin/dkvctl -a $(LISTEN) --set hello world'
 	@echo '    ./bin/dkvctl -a $(LISTEN) --get hello'
 	@exec ./bin/dkvsrv --db-folder $(DATA) --listen-addr $(LISTEN)
@@ -70,7 +72,8 @@ build: .build/native
 # the path of the venv.
 .build/native: .build/venv pyproject.toml $(CRATE) $(FORCE_NATIVE)
 	@echo 'Building the native module from crate/ (about two minutes from nothing, seconds after a change).'
-	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/maturin develop --quiet --release --locked
+	@VIRTUAL_ENV='$(CURDIR)/.venv' $(BIN)/maturin develop --release --locked >.build/native.log 2>&1 || \
+	    { cat .build/native.log >&2; exit 1; }
 	@touch $@
 
 test: build
@@ -96,7 +99,7 @@ fmt: .build/venv
 	@cargo fmt --manifest-path $(MANIFEST)
 
 sim: build
-	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS)
+	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS) --first $(FIRST) --steps $(STEPS)
 
 # A third of the time each for mutated frames, for connections that come and go, and for simulations; and a hundred
 # kills, which take as long as they take.

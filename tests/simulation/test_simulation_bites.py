@@ -36,7 +36,7 @@ def test_simulation_finds_the_bug(bug: Path, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^seed \d+: ", done.stderr, re.MULTILINE), done.stderr
     assert "Traceback" not in done.stderr, "a patch that only crashes proves nothing about the checkers"
-    assert re.search(r"^replay: python -m dkv\.testing\.sim --seeds 1 --first \d+", done.stderr, re.MULTILINE)
+    assert re.search(r"^replay: make sim FIRST=\d+ SEEDS=1 STEPS=\d+$", done.stderr, re.MULTILINE)
 
 
 def test_simulation_has_bugs_to_find() -> None:

@@ -8,8 +8,8 @@ import logging
 import time
 
 from dkv import __version__
-from dkv.edge import EdgeServer
 from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvalidRequest, InvariantBroken, StorageFailed
+from dkv.server.addresses import reachable
 from dkv.server.first_restore import begin_with_backup
 from dkv.server.logs import Logs
 from dkv.server.notify import READY, STOPPING, Notifier
@@ -34,7 +34,7 @@ def run(settings: Settings, warnings: list[str]) -> int:
     except DkvError as failure:
         logs.logger.error("the server ends: %s", failure)
     except OSError as failure:
-        logs.say(f"dkvsrv: {failure}")
+        logs.say(f"dkvsrv: {failure.strerror or failure}")
     finally:
         logs.close()
     return EXIT_FAILED
@@ -55,7 +55,7 @@ def _serve(settings: Settings, logs: Logs) -> int:
             parts.services.ops.profiles.sampler = SignalSampler()
         reports = Reports(parts.node, parts.edge, settings, logger)
         try:
-            served = _listen(parts.edge, settings, logger)
+            served = _listen(parts, settings, logger)
             logs.say(_announcement(parts, settings, served, time.monotonic() - started))
             notifier.tell(READY)
             _turn_until_signal(parts, reports, signals, logs)
@@ -110,16 +110,17 @@ def _grant(signals: Signals, reports: Reports, logs: Logs) -> None:
         reports.reopen()
 
 
-def _listen(edge: EdgeServer, settings: Settings, logger: logging.Logger) -> str:
+def _listen(parts: Parts, settings: Settings, logger: logging.Logger) -> str:
     """What is served and where, as bound: port 0 has become a number."""
-    served = f"gRPC on {edge.listen(settings.listen_addr)}"
+    grpc_address, http_address = parts.edge.listen(settings.listen_addr), ""
     try:
-        return f"{served}, HTTP on {edge.listen_http(settings.http_listen_addr)}"
+        http_address = parts.edge.listen_http(settings.http_listen_addr)
     except OSError as busy:
         if settings.http_listen_given:
             raise
-        logger.warning("no metrics and health over HTTP: %s", busy)
-        return served
+        logger.warning("no metrics and health over HTTP: %s", busy.strerror)
+    parts.services.reached_at(settings.advertise_addr or reachable(grpc_address), reachable(http_address))
+    return f"gRPC on {grpc_address}" + (f", HTTP on {http_address}" if http_address else "")
 
 
 def _announcement(parts: Parts, settings: Settings, served: str, seconds: float) -> str:

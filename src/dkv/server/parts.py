@@ -113,10 +113,8 @@ def _backups(settings: Settings, folder: Folder, free_bytes_min: int) -> FolderB
 def _identity(settings: Settings, folder: Folder, free_bytes_min: int) -> NodeIdentity:
     return NodeIdentity(
         dc_id=settings.dc_id or "default",
-        node_address=settings.listen_addr,
         database=settings.database or "default",
         vbucket=settings.vbucket or "default",
-        http_address=settings.http_listen_addr,
         version=__version__,
         node_name=settings.node_name,
         role=settings.role,

@@ -35,7 +35,7 @@ class DiscoveryNodeService:
     """Owns the node's RegionInfo: the leader of its vBucket while it serves, as a node alone is, else inactive."""
 
     def __init__(self, identity: NodeIdentity) -> None:
-        self._identity = identity
+        self.identity = identity
         self.accepts: dict[int, Accept] = {methods.GET_STATUS: self.get_status}
         """By method number."""
         self.status = wire.RegionStatus.INACTIVE
@@ -48,7 +48,7 @@ class DiscoveryNodeService:
 
     def region(self) -> wire.RegionInfo:
         """What GetStatus answers and a heartbeat carries."""
-        known = self._identity
+        known = self.identity
         return wire.RegionInfo(
             dcID=known.dc_id,
             nodeAddress=known.node_address,

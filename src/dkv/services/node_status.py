@@ -24,7 +24,7 @@ class NodeStatusService:
     """Owns the time of the first turn, and knows the node's parts: it reads them and changes nothing."""
 
     def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool], node_stats: Stats) -> None:
-        self._identity, self._is_serving, self._node_stats = identity, is_serving, node_stats
+        self.identity, self._is_serving, self._node_stats = identity, is_serving, node_stats
         self._parts: Parts | None = None
         self._started_ms: int | None = None
         self._monotonic_ms = 0
@@ -49,7 +49,7 @@ class NodeStatusService:
 
     def status(self, now_ms: int) -> wire.GetNodeStatusResponse:
         """All of it, as of this turn."""
-        known = self._identity
+        known = self.identity
         reply = wire.GetNodeStatusResponse(
             version=known.version,
             nodeName=known.node_name,

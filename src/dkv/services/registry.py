@@ -1,6 +1,7 @@
 """All services of a node behind two functions: calls by method number, and HTTP requests."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
@@ -73,6 +74,11 @@ class Services:
         self.node_status.beat(monotonic_ms)
         self.metrics.sources.beat(monotonic_ms)
         self.ops.beat(turn, monotonic_ms, self.health.is_shutting_down)
+
+    def reached_at(self, node_address: str, http_address: str) -> None:
+        """The addresses that others are told, known once the listeners are bound."""
+        identity = replace(self.discovery_node.identity, node_address=node_address, http_address=http_address)
+        self.discovery_node.identity = self.node_status.identity = identity
 
     def shutting_down(self) -> None:
         """From now on the node says that it does not serve; watches end with the next beat."""

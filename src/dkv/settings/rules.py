@@ -44,6 +44,8 @@ def exposure_warnings(values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_loopback(address: str) -> bool:
+    if address.startswith("unix:"):
+        return True
     host = address.rpartition(":")[0].strip("[]")
     try:
         return ip_address(host).is_loopback

@@ -10,6 +10,9 @@ class Settings:
     """Fields are named after the options of the table; times end in `_ms`, sizes are bytes."""
 
     listen_addr: str
+    """host:port, or unix:/path."""
+    advertise_addr: str
+    """host:port that others are told, or empty: the one that is bound."""
     http_listen_addr: str
     http_listen_given: bool
     """A busy HTTP port is an error only if somebody asked for it."""

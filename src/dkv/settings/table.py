@@ -24,11 +24,20 @@ _RAFT = "Raft cluster"
 _NOW = (
     Option(
         "listen-addr",
-        v.address("listen address"),
+        v.listen_address,
         "127.0.0.1:8080",
-        "gRPC address; port 0 picks a free one",
+        "gRPC address, or unix:/path; port 0 picks a free one",
         _SERVE,
         (PORT_ONLY, "dbListenAddr"),
+        "HOST:PORT",
+    ),
+    Option(
+        "advertise-addr",
+        v.address("advertised address"),
+        "",
+        "where others reach the gRPC address, if not there",
+        _SERVE,
+        (),
         "HOST:PORT",
     ),
     Option(

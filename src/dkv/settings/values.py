@@ -112,6 +112,13 @@ def address(what: str, ending: str = "") -> Callable[[str], str]:
     return parse
 
 
+def listen_address(value: str) -> str:
+    """`host:port`, or `unix:` and the path of a socket."""
+    if value.strip().startswith("unix:") and value.strip() != "unix:":
+        return value.strip()
+    return address("listen address")(value)
+
+
 def engine(value: str) -> str:
     name = value.strip().lower()
     if name not in ("rocksdb", "badger"):

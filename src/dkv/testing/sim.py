@@ -29,7 +29,7 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         lines = "\n".join(self.trace[-TRACE_LINES_SHOWN:])
-        command = f"python -m dkv.testing.sim --seeds 1 --first {self.seed} --steps {self.steps}"
+        command = f"make sim FIRST={self.seed} SEEDS=1 STEPS={self.steps}"
         return f"{lines}\n\nseed {self.seed}: {self.why}\nreplay: {command}"
 
 

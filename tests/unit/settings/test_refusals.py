@@ -12,6 +12,8 @@ REFUSED = [
     (["--listen-addr", "h:99999"], f"given listen address: h:99999 {HOST_PORT}"),
     (["--listen-addr", "::1:80"], f"given listen address: ::1:80 {HOST_PORT}"),
     (["-dkvSvcPort", "x"], f"given listen address: 127.0.0.1:x {HOST_PORT}"),
+    (["--listen-addr", "unix:"], f"given listen address: unix: {HOST_PORT}"),
+    (["--http-listen-addr", "unix:/s"], f"given HTTP listen address: unix:/s {HOST_PORT}"),
     (["--http-listen-addr", "x"], f"given HTTP listen address: x {HOST_PORT}"),
     (["--statsd-addr", "x"], f"given StatsD address: x {HOST_PORT}"),
     (["--repl-master-addr", "x"], f"given master address: x for replication {HOST_PORT}"),

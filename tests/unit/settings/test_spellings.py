@@ -13,6 +13,8 @@ SPELLINGS = [
     ("db-folder", "/x", "db_folder", "/x"),
     ("dkvSvcPort", "9000", "listen_addr", "127.0.0.1:9000"),
     ("dbListenAddr", "h:1", "listen_addr", "h:1"),
+    ("listen-addr", "unix:/run/dkv.sock", "listen_addr", "unix:/run/dkv.sock"),
+    ("advertise-addr", "a.host:1", "advertise_addr", "a.host:1"),
     ("listen-addr", ":1", "listen_addr", "0.0.0.0:1"),
     ("http-listen-addr", "[::1]:0", "http_listen_addr", "[::1]:0"),
     ("storage", "RocksDB", "db_engine", "rocksdb"),
