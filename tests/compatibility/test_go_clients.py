@@ -132,6 +132,14 @@ def test_grpcurl_puts_gets_iterates_and_deletes_with_json(grpcurl: Tool) -> None
     assert "value" not in gone
 
 
+@pytest.mark.parametrize("authority", ["node set 1", "/tmp/dkv.sock", "%2Ftmp%2Fdkv.sock"])
+def test_grpcurl_with_any_authority_is_answered(address: str, authority: str) -> None:
+    """Go's gRPC sends what it is told; the original's sharded client tells it the name of a node set."""
+    request = json.dumps({"key": text(b"go/absent")})
+    got = tool("grpcurl")("-plaintext", "-authority", authority, "-d", request, address, f"{DKV}/Get")
+    assert got.returncode == 0, got.stderr
+
+
 def test_grpcurl_shows_the_code_of_a_refusal(grpcurl: Tool) -> None:
     """A refused call is an exit code and a code by name."""
     refused = grpcurl(f"{DKV}/Put", value=text(b"v"))

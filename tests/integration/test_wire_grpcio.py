@@ -318,9 +318,10 @@ def test_unknown_fields_do_not_change_a_call(client: Any, key: bytes) -> None:
     assert client("Get", key=key).value == b"v"
 
 
-def test_call_with_another_authority_and_agent_is_served(server: Any, wire: Any) -> None:
+@pytest.mark.parametrize("authority", ["some-node-set", "node set 1", "/tmp/dkv.sock"])
+def test_call_with_another_authority_and_agent_is_served(server: Any, wire: Any, authority: str) -> None:
     """Sharded clients send the name of a node set as the authority."""
-    options = [("grpc.default_authority", "some-node-set"), ("grpc.primary_user_agent", "x")]
+    options = [("grpc.default_authority", authority), ("grpc.primary_user_agent", "x")]
     with grpc.insecure_channel(server.address, options) as channel:
         request = wire.message("dkv.serverpb.GetRequest")(key=b"k").SerializeToString()
         assert channel.unary_unary("/dkv.serverpb.DKV/Get")(request, timeout=10).startswith(STATUS_PRESENT)

@@ -5,6 +5,7 @@
 //! that a wake-up, a lock and a crossing cost the same for one call or for a thousand.
 
 mod address;
+mod authority;
 mod call;
 mod channel;
 mod client;
@@ -14,6 +15,7 @@ mod ended;
 mod executor;
 mod framing;
 mod http1;
+mod huffman;
 mod inbox;
 mod mailbox;
 mod network;
@@ -24,6 +26,7 @@ mod socket;
 mod stats;
 mod status;
 mod stream;
+mod transport;
 mod unread;
 
 use pyo3::prelude::*;

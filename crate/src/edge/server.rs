@@ -31,6 +31,7 @@ use super::outbox::{Batch, HttpReply, Items as Packed, Listener, Order};
 use super::socket::Socket;
 use super::stats::{Stats, LATENCY_BOUNDS};
 use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
+use super::transport::{Transport, PREFACE_BYTES};
 use super::unread::{Unread, SHORT_REPLY_BYTES_MAX, UNREAD_TEXT};
 use crate::bell::Bell;
 
@@ -43,7 +44,6 @@ const CONVERSATION: u8 = 2;
 const SIGNAL_SLICE: Duration = Duration::from_millis(100);
 /// A connection that has not even sent HTTP/2's preface by then is dropped.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-const PREFACE_BYTES: usize = 24;
 /// How long `close` lets the last answers leave.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Pause after `accept` failed, for want of file descriptors as a rule.
@@ -83,7 +83,7 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network:
         let (network, load) = (network.clone(), load.clone());
         hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), peer.clone(), request))
     };
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Transport::new(io)), service));
     let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
     let mut preface = std::pin::pin!(tokio::time::sleep(PREFACE_TIMEOUT));
     let mut unread = std::pin::pin!(stands_still(settings, &load));
