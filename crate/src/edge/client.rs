@@ -3,12 +3,11 @@
 //! Invariant: a caller drives its own call (see `reactor`), with the interpreter lock released, and looks at signals
 //! every 100 ms. A process that was forked has fresh connections.
 
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -24,8 +23,6 @@ use super::reactor;
 use super::status::{Status, INTERNAL, OK};
 use super::stream::{EdgeStream, Queue, QueueSink};
 
-/// About the time of a call on loopback. Who watches yields to whoever wants the processor.
-const WATCH_MAX: Duration = Duration::from_micros(300);
 const SIGNAL_SLICE: Duration = Duration::from_millis(100);
 
 /// Drives `work` to its end with the interpreter lock released, and lets Python handle signals. An exception of a
@@ -64,24 +61,6 @@ pub async fn call_unary(channel: &Channel, call: &Call) -> (Outcome, Bytes) {
     }
     let reply = if outcome.status.code == OK { single.message } else { Bytes::new() };
     (outcome, reply)
-}
-
-/// Awaits `work`; if the call before was answered within `WATCH_MAX`, by looking at the network without sleeping for as
-/// long, as the server's `Bell` does: where the processor has gone idle, waking a thread costs a quarter of a call.
-async fn watched<T>(work: impl Future<Output = T>, is_lively: &AtomicBool) -> T {
-    let start = Instant::now();
-    let mut work = pin!(work);
-    while is_lively.load(Relaxed) {
-        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-            return done;
-        }
-        is_lively.store(start.elapsed() < WATCH_MAX, Relaxed);
-        std::thread::yield_now();
-        tokio::task::yield_now().await;
-    }
-    let done = work.await;
-    is_lively.store(start.elapsed() < WATCH_MAX, Relaxed);
-    done
 }
 
 /// Where a client's calls go. The connection belongs to the process that made it.
@@ -155,7 +134,6 @@ type CallResult<'py> = (u32, String, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u
 #[pyclass(frozen, module = "dkv._native")]
 pub struct EdgeClient {
     client: Client,
-    is_lively: AtomicBool,
 }
 
 #[pymethods]
@@ -163,8 +141,7 @@ impl EdgeClient {
     #[new]
     #[pyo3(signature = (address, *, authority = None, reply_bytes_max = 64 << 20))]
     fn new(address: &str, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Self> {
-        let client = Client::new(address, authority, reply_bytes_max)?;
-        Ok(EdgeClient { client, is_lively: AtomicBool::new(false) })
+        Ok(EdgeClient { client: Client::new(address, authority, reply_bytes_max)? })
     }
 
     /// Raises ConnectionError when no connection comes up in time.
@@ -193,7 +170,7 @@ impl EdgeClient {
             None => (Outcome::closed(), Bytes::new()),
             Some(channel) => {
                 let runtime = reactor::driven()?;
-                drive(py, &runtime, watched(call_unary(&channel, &call), &self.is_lively))?
+                drive(py, &runtime, call_unary(&channel, &call))?
             }
         };
         let Outcome { status, fate } = outcome;
