@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dkv.model.backups import BackupFacts
@@ -25,12 +25,14 @@ documents = st.recursive(
 FIELDS = ["format", "engine", "taken", "vbuckets", "files", "sha256"]
 
 
+@settings(deadline=None)
 @given(manifests)
 def test_manifest_comes_back_equal(manifest: Manifest) -> None:
     """Decoding gives what was encoded."""
     assert decode_manifest(encode_manifest(manifest), "m") == manifest
 
 
+@settings(deadline=None)
 @given(manifests, st.data())
 def test_manifest_with_damage_is_refused_or_says_the_same(manifest: Manifest, data: st.DataObject) -> None:
     """Bytes changed, cut or added anywhere: never another backup, never another kind of error."""
@@ -41,6 +43,7 @@ def test_manifest_with_damage_is_refused_or_says_the_same(manifest: Manifest, da
         assert decode_manifest(bad, "m") == manifest
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | documents.map(lambda document: json.dumps(document).encode()))
 def test_manifest_of_anything_raises_nothing_but_its_own_errors(text: bytes) -> None:
     """Never KeyError, TypeError or a recursion without end."""
@@ -48,6 +51,7 @@ def test_manifest_of_anything_raises_nothing_but_its_own_errors(text: bytes) -> 
         decode_manifest(text, "m")
 
 
+@settings(deadline=None)
 @given(manifests, st.sampled_from(FIELDS), documents)
 def test_manifest_with_any_field_of_another_kind_is_refused_or_says_the_same(
     manifest: Manifest, field: str, value: object
