@@ -131,7 +131,7 @@ class Node:
         meter.lap()
         self.scans.open(turn, self.is_readable, now)
         self.scans.feed(turn, now)
-        self._feed(turn, now, is_busy)
+        self._feed(turn, now, is_busy or self.writes.waiting_entries > 0)
         self.jobs.take_turn(turn, self.is_readable, now)
         meter.lap()
         self.upkeep.after_turn(now)
@@ -139,8 +139,10 @@ class Node:
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
-        if self.scans.has_room or self.readers.has_more or self.services.has_work:
+        if self.scans.has_room or self.services.has_work:
             return 0
+        if self.readers.has_more:
+            return self.readers.patience_ms
         return min(wait_ms, STALL_WAIT_MS) if self._unapplied else self.jobs.patience_ms(wait_ms)
 
     def _propose(self, turn: Turn, now: Now) -> None:

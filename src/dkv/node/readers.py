@@ -19,9 +19,11 @@ from dkv.services.turn import HistoryJob, HistoryRequest, Turn, View
 TURN_CHANGES_MAX = 4_000
 """Of all readers together: about 4 ms of a turn."""
 SLICE_CHANGES_MAX = 2_000
-BUSY_CHANGES_MIN = 64
-BUSY_SHARE = 1.25
+BUSY_CHANGES_MIN = 16
+BUSY_SHARE = 1.1
 """Of what the turn applied."""
+BUSY_WAIT_MS = 1
+"""Until the next slice when nothing else happens: other work comes first."""
 REFUSALS = (HistoryPurged, NoLeader, Overloaded, StaleRead)
 """What a reader may be told instead of being opened. Damage is not among them: it ends the node."""
 LOOK_INTERVAL_MS = 100
@@ -54,6 +56,8 @@ class Readers:
         self._has_news = False
         self.has_more = False
         """Some reader can be given more right now."""
+        self.patience_ms = 0
+        """How long the node may wait for other news while there is more."""
 
     @property
     def count(self) -> int:
@@ -105,6 +109,7 @@ class Readers:
             return
         self._looked_ms = now.monotonic_ms if is_time else self._looked_ms
         self._has_news = self.has_more = False
+        self.patience_ms = BUSY_WAIT_MS if is_busy else 0
         slice_max = min(SLICE_CHANGES_MAX, BUSY_CHANGES_MIN + int(applied * BUSY_SHARE))
         left = TURN_CHANGES_MAX
         for reader in list(self._open.values()):
