@@ -1,9 +1,9 @@
 """Open readers of the history: streams of the feed, and GetChanges calls under way.
 
 Each gets in a turn what it has room for, at most a slice; what it has not taken waits at the edge, not here, and a full
-reader is passed over, so a slow one neither grows memory nor holds up others. While the node has other work, those who
-catch up get in a turn a little more than the turn has applied: they come nearer, and writers lose little. Who is up to
-date shares one tail and gets a change in the turn that applied it.
+reader is passed over, so a slow one neither grows memory nor holds up others. While the node has other work, each gets
+a slice every few milliseconds, a little more than was applied since the last: who is behind comes nearer, and writers
+lose little. Otherwise who is up to date gets a change in the turn that applied it, from a tail that all share.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ TURN_CHANGES_MAX = 4_000
 SLICE_CHANGES_MAX = 2_000
 BUSY_CHANGES_MIN = 16
 BUSY_SHARE = 1.1
-"""Of what the turn applied."""
+"""Of what was applied since the last slice."""
+BUSY_INTERVAL_MS = 5
+"""Between two slices for one reader then: each costs a message, here and at the reader."""
 BUSY_WAIT_MS = 1
 """Until the next slice when nothing else happens: other work comes first."""
 REFUSALS = (HistoryPurged, NoLeader, Overloaded, StaleRead)
@@ -39,6 +41,9 @@ class Reader:
     place: Place
     buffered_bytes: int
     progress_ms: int
+    fed_ms: int
+    fed_number: int
+    """The latest change when it was given its last slice."""
 
     @property
     def has_room(self) -> bool:
@@ -84,7 +89,8 @@ class Readers:
         place = self._history.place(request.first_number, request.history_id)
         if request.job.is_stream:
             self._history.open_tail()
-        return Reader(request.call_id, request.job, place, 0, now.monotonic_ms)
+        long_ago_ms = now.monotonic_ms - BUSY_INTERVAL_MS
+        return Reader(request.call_id, request.job, place, 0, now.monotonic_ms, long_ago_ms, view.change_number)
 
     def drained(self, progress: list[tuple[int, int]], now: Now) -> None:
         for call_id, buffered_bytes in progress:
@@ -110,13 +116,16 @@ class Readers:
         self._looked_ms = now.monotonic_ms if is_time else self._looked_ms
         self._has_news = self.has_more = False
         self.patience_ms = BUSY_WAIT_MS if is_busy else 0
-        slice_max = min(SLICE_CHANGES_MAX, BUSY_CHANGES_MIN + int(applied * BUSY_SHARE))
         left = TURN_CHANGES_MAX
         for reader in list(self._open.values()):
             if not reader.has_room:
                 self._end_if_stuck(reader, turn, now)
-            elif left > 0:
-                left -= self._give(reader, turn, view, now, slice_max if is_busy else SLICE_CHANGES_MAX)
+            elif left > 0 and not (is_busy and now.monotonic_ms - reader.fed_ms < BUSY_INTERVAL_MS):
+                share = BUSY_CHANGES_MIN + int((view.change_number - reader.fed_number) * BUSY_SHARE)
+                reader.fed_ms, reader.fed_number = now.monotonic_ms, view.change_number
+                left -= self._give(
+                    reader, turn, view, now, min(share, SLICE_CHANGES_MAX) if is_busy else SLICE_CHANGES_MAX
+                )
                 if reader.call_id in self._open:  # behind those whose turn did not come
                     self._open[reader.call_id] = self._open.pop(reader.call_id)
             else:

@@ -319,6 +319,7 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
     reader = home.follow()
     while not home.node.readers.count:
         home.node.turn(0)
+    home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
     view, now = home.node._view(), home.machine.clock.now()
     turn = readers.Turn(0)
     home.node.readers.feed(turn, view, now, is_busy=True)
