@@ -127,14 +127,23 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Transport<IO> {
                 buffer.put_slice(&self.ready.split_to(size));
                 break;
             }
-            if self.frames.held.is_empty() {
-                let before = buffer.filled().len();
-                ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+            let (before, held) = (buffer.filled().len(), self.frames.held.len());
+            if held < buffer.remaining() {
+                // What is held comes first, and the read goes on behind it: no smaller reads for the rest of a frame.
+                buffer.put_slice(&self.frames.held);
+                let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+                if polled.is_pending() {
+                    buffer.set_filled(before);
+                }
+                ready!(polled)?;
+                self.frames.held.clear();
                 let bytes = &mut buffer.filled_mut()[before..];
-                let is_end = bytes.is_empty();
+                if bytes.len() == held {
+                    break; // the end: what was held goes on as it is
+                }
                 let passed = self.frames.pass(bytes);
                 buffer.set_filled(before + passed);
-                if is_end || passed > 0 {
+                if passed > 0 {
                     break;
                 }
             } else {
