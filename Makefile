@@ -26,13 +26,14 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test lint fmt types sim soak fuzz bench proto lock compat dist audit clean force
+.PHONY: help run build test test-crate lint fmt types sim soak fuzz bench proto lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run     build, and serve on $(LISTEN) with the data in $(DATA)/'
 	@echo 'make build   install the tools and build the native module (about two minutes the first time)'
 	@echo 'make test    build, and run all tests       TESTS=tests/unit  PYTEST_ARGS="-k expiry"'
+	@echo 'make test-crate  the tests inside of the native module'
 	@echo 'make lint    everything CI checks without running the server'
 	@echo 'make fmt     format Python and Rust'
 	@echo 'make types   mypy, and the stub of the native module against the built one'
@@ -78,6 +79,10 @@ build: .build/native
 
 test: build
 	@$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+# Not part of `make test`, as it links Python's library, which not every Python comes with.
+test-crate: build
+	@PYO3_PYTHON='$(CURDIR)/$(BIN)/python' cargo test --quiet --locked --manifest-path $(MANIFEST)
 
 lint: build types
 	@$(BIN)/ruff check $(CHECKED)
