@@ -21,6 +21,7 @@ from dkv.node.jobs import Jobs
 from dkv.node.meter import Meter
 from dkv.node.readers import Readers
 from dkv.node.scans import Scans
+from dkv.node.throttle import Throttle
 from dkv.node.upkeep import Upkeep
 from dkv.node.writes import Writes
 from dkv.ports.backups import Backups
@@ -72,6 +73,7 @@ class Node:
         self.replica, self.services = replica, services
         self.meter = meter or Meter()
         self.writes = Writes(replica, consensus, limits, self.meter)
+        self.throttle = Throttle(store)
         self.scans = Scans(store, replica, limits)
         self.history = History(store, consensus, replica)
         self.readers = Readers(self.history, limits)
@@ -157,7 +159,7 @@ class Node:
         """Why no write may be proposed now; None when it may."""
         if not self.is_readable:
             return NoLeader("no leader is known for this vBucket, try again")
-        if self._unapplied:
+        if self._unapplied and self.throttle.is_full(sum(len(entry[3]) for entry in self._unapplied)):
             return Overloaded("the storage engine cannot keep up with writes")
         return self.upkeep.disk_full(now)
 
@@ -167,7 +169,7 @@ class Node:
             if ready.leadership is not None:
                 self._lead_or_follow(*ready.leadership, turn, now)
             self._unapplied += ready.committed
-        if self._unapplied and not self.store.pressure().stopped:
+        if self._unapplied and self.throttle.may_apply(now):
             self._apply(turn)
 
     def _lead_or_follow(self, _leader: int, role: int, term: int, turn: Turn, now: Now) -> None:
@@ -189,7 +191,9 @@ class Node:
             began = self.meter.stopwatch()
             self.store.write(applied.batch)
             self.meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
-            self.upkeep.note_applied(sum(len(entry[3]) for entry in chunk))
+            applied_bytes = sum(len(entry[3]) for entry in chunk)
+            self.upkeep.note_applied(applied_bytes)
+            self.throttle.note_applied(applied_bytes)
             self.history.note(applied.results)
             turn.history_id = self.replica.history_id  # a restore begins another one
             self.writes.answer(applied.results, turn)

@@ -26,7 +26,7 @@ _NOW = (
         "listen-addr",
         v.listen_address,
         "127.0.0.1:8080",
-        "gRPC address, or unix:/path; port 0 picks a free one",
+        "gRPC address, or unix:/path",
         _SERVE,
         (PORT_ONLY, "dbListenAddr"),
         "HOST:PORT",
