@@ -209,7 +209,7 @@ class Node:
                 try:
                     read.answer(turn, self._slices(read.keys, turn), view)
                 except Corrupt as damage:
-                    for call_id in read.call_ids:
+                    for call_id in set(read.call_ids).difference(turn.reply_ids):
                         fail(turn, call_id, damage)
                     raise
 

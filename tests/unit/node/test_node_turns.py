@@ -214,6 +214,26 @@ def test_iterate_beyond_the_limit_of_open_ones_is_refused() -> None:
     assert house.reply(call_id)[0] == 8
 
 
+def test_iterate_whose_reader_stands_still_is_ended_with_the_key_to_resume_from() -> None:
+    """It pins files: after a minute without progress it goes, and its reader is told where to go on."""
+    house = House()
+    for number in range(8):
+        house.put(b"k%d" % number, bytes(200_000))
+        house.settle()
+    call_id = house.edge.call(methods.ITERATE, pb.IterateRequest().SerializeToString())
+    house.settle()
+    house.clock.advance(59_000)
+    house.settle()
+    assert not house.has_reply(call_id)
+    house.clock.advance(2_000)
+    house.settle()
+    assert house.reply(call_id)[0] == 10
+    seen = [pb.IterateResponse.FromString(item).key for item in house._replies[call_id].items]
+    assert 1 <= len(seen) < 8
+    assert house.reply(call_id)[2] == f"the reader made no progress for 60 s; resume after the key {seen[-1]!r}"
+    assert house.node.scans.count == 0
+
+
 def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> None:
     """The log keeps every entry that the engine has not synced."""
     house = House(retention=Retention(0, 0))
