@@ -8,7 +8,7 @@ from dkv.ports.clock import Now
 from dkv.ports.store import Store
 
 BACKLOG_BYTES_MAX = 4 << 20
-"""Committed entries that may wait for the engine before writes are refused: a fraction of a second at its usual rate."""
+"""Committed entries that may wait for the engine before writes are refused: a fraction of a second at its rate."""
 
 
 class Throttle:
