@@ -7,8 +7,8 @@ from typing import Protocol
 
 from dkv.model.commands import Session
 from dkv.model.errors import InvalidRequest, LimitExceeded
-from dkv.model.ids import NEVER_EXPIRES_TS
 from dkv.model.limits import Limits
+from dkv.model.times import NEVER_EXPIRES_TS
 from dkv.vbucket.rows import expires_at_of_ts
 from dkv.wire.kv import SESSION_BYTES_MAX
 from dkv.wire.messages import ReadConsistency

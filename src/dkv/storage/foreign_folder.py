@@ -5,8 +5,8 @@ from pathlib import Path
 from dkv.model.errors import FolderRefused
 
 _ADVICE = (
-    "nothing was changed. Choose an empty folder; data of the original moves over by replication "
-    "(start this server as its slave) or by iterating over it"
+    "nothing was changed. Choose an empty folder; data of the original moves over by iterating "
+    "over it"
 )
 
 

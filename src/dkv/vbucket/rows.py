@@ -23,7 +23,7 @@ from struct import Struct
 from struct import error as struct_error
 
 from dkv.model.errors import Corrupt, InvariantBroken
-from dkv.model.ids import NEVER_EXPIRES_TS
+from dkv.model.times import NEVER_EXPIRES_TS
 
 SPACES_PER_BLOCK = 4  # persisted: do not renumber, as the four offsets below
 DATA, EXPIRY, OUTCOMES, SESSIONS = range(SPACES_PER_BLOCK)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from struct import Struct
 
 from dkv.model.commands import Delete, DeleteRange, Put
-from dkv.model.ids import NEVER_EXPIRES_TS
 from dkv.model.limits import KEY_BYTES_MAX
+from dkv.model.times import NEVER_EXPIRES_TS
 from dkv.wire.varint import varint
 
 _HEAD = Struct("<QI")
