@@ -1,4 +1,4 @@
-"""One tree of errors, sorted by what the caller should do next (STYLE, Errors).
+"""One tree of errors, sorted by what the caller should do next.
 
 Each class carries the gRPC code it travels as and whether the operation may have happened. A missing key and a failed
 compare are outcomes, not errors.
