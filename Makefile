@@ -26,7 +26,7 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test test-crate lint fmt types sim soak fuzz bench proto lock compat dist audit clean force
+.PHONY: help run build test test-crate lint fmt types sim soak fuzz bench proto docs lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo 'make compat  independent clients and recorded wire bytes'
 	@echo 'make bench   compare with etcd and redis    BENCH_ARGS=--quick'
 	@echo 'make bench-NAME   one of benchmarks/NAME.py: growth, expiry, ...'
+	@echo 'make docs    run what the docs show'
 	@echo 'make proto   write src/dkv/wire/ from proto/'
 	@echo 'make lock    resolve requirements/*.in into *.txt; the only verb that chooses versions'
 	@echo 'make dist    wheel and tarball below dist/  GOOS=linux GOARCH=amd64'
@@ -119,6 +120,11 @@ fuzz: .build/fuzz
 .build/fuzz: requirements/fuzz.txt | build
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $<
 	@touch $@
+
+# What the pages show is run: the tutorial, the way of an upgrade, the table of metrics, dashboard and alerts.
+docs: build
+	@$(BIN)/python -m pytest tests/integration/test_tutorial.py tests/integration/test_dist.py \
+	    tests/integration/test_dashboards.py $(PYTEST_ARGS)
 
 # Tools in Go that call the server in make compat. make test uses them when they are there, and installs nothing.
 GO_BIN := .build/go-bin

@@ -38,7 +38,8 @@ def read_yaml(path: Path, warnings: list[str]) -> dict[str, tuple[str, str]]:
     except OSError as error:
         raise SettingsError(f"unable to read configuration file: {path}, error: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"unable to read configuration file: {path}, error: {error}") from error
+        reason = " ".join(str(error).replace('"<byte string>", ', "").split())
+        raise SettingsError(f"unable to read configuration file: {path}, error: {reason}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
