@@ -22,6 +22,7 @@ mod network;
 mod outbox;
 mod reactor;
 mod server;
+mod serving;
 mod socket;
 mod stats;
 mod status;
