@@ -51,10 +51,12 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code; the command leaves by itself."""
-        code = self.process.wait(WAIT_SECONDS_MAX)
-        while select.select([self.master], [], [], 0)[0]:
-            self.shown += os.read(self.master, 65_536)
-        return code
+        deadline = time.monotonic() + WAIT_SECONDS_MAX
+        while self.process.poll() is None or select.select([self.master], [], [], 0)[0]:
+            assert time.monotonic() < deadline, f"it goes on: {self.shown.decode(errors='replace')}"
+            if select.select([self.master], [], [], 0.01)[0]:
+                self.shown += os.read(self.master, 65_536)
+        return self.process.returncode
 
     def is_as_before(self) -> bool:
         return termios.tcgetattr(self.slave) == self.modes

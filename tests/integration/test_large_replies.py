@@ -41,5 +41,5 @@ def test_large_gets_at_once_are_answered_or_refused_in_bounded_memory(
     codes = Counter(call.code() for call in calls)
     assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert codes[grpc.StatusCode.OK] >= 40
-    assert server.resident_bytes("VmHWM") - before < 600 * MIB
+    assert server.resident_bytes("VmHWM") - before < 1_000 * MIB
     assert len(client("Get", key=b"large").value) == 4 * MIB

@@ -34,7 +34,8 @@ def run(settings: Settings, warnings: list[str]) -> int:
     except DkvError as failure:
         logs.logger.error("the server ends: %s", failure)
     except OSError as failure:
-        logs.say(f"dkvsrv: {failure.strerror or failure}")
+        where = f": {failure.filename}" if failure.filename else ""
+        logs.say(f"dkvsrv: {failure.strerror or failure}{where}")
     finally:
         logs.close()
     return EXIT_FAILED

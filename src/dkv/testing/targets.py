@@ -34,6 +34,8 @@ from dkv.wire.errors import from_status
 
 SERVICES = Services(Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60), NodeIdentity(role="master"))
 ROWS = [None, b"\x00", b"\x00v", b"\x01" + (5).to_bytes(8, "big") + b"v", b"\x01" + b"\xff" * 8]
+TURNS_MAX = 100
+"""Enough for a page that is made in slices."""
 _FOLDER = tempfile.TemporaryDirectory(prefix="dkv-targets-")
 
 
@@ -147,8 +149,10 @@ def http(data: bytes) -> None:
     method, _, target = data.decode("utf-8", "replace").partition(" ")
     turn = Turn(0)
     SERVICES.accept_http([(1, method, target, b"")], turn)
+    for _ in range(TURNS_MAX):
+        SERVICES.ops.beat(turn, 0, False)
     SERVICES.forget([1])
-    assert len(turn.http) == 1
+    assert len(turn.http) >= 1
 
 
 def arguments(data: bytes) -> None:

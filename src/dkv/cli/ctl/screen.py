@@ -74,7 +74,7 @@ class Screen:
         if self._modes is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._modes)
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._modes)  # a terminal that stands still may never drain
             self._modes = None
 
     def _suspend(self, _number: int, _frame: FrameType | None) -> None:
