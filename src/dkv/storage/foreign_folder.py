@@ -4,10 +4,7 @@ from pathlib import Path
 
 from dkv.model.errors import FolderRefused
 
-_ADVICE = (
-    "nothing was changed. Choose an empty folder; data of the original moves over by iterating "
-    "over it"
-)
+_ADVICE = "nothing was changed. Choose an empty folder; data of the original moves over by iterating over it"
 
 
 def refuse_foreign(folder: Path, own_names: frozenset[str], own_folders: tuple[str, ...]) -> None:
