@@ -35,6 +35,9 @@ const HTTP_PLACE: u64 = (1 << PLACE_BITS) - 1;
 /// Parts of a streamed HTTP reply that its reader has not taken; one more and its connection is dropped.
 const HTTP_PARTS_MAX: usize = 16;
 
+/// How long to watch for the answer of a lone call. A write's takes longer: the disk is waited for asleep.
+const WATCH_MAX: Duration = Duration::from_micros(100);
+
 /// Messages of one conversation that Python has not answered; its reader waits before it takes more.
 const UNANSWERED_MAX: usize = 16;
 
@@ -213,6 +216,16 @@ impl Network {
             if was_empty {
                 self.shared.bell.ring();
             }
+            self.watch_for_the_answer().await;
+        }
+    }
+
+    /// Where a caller is alone its answer is near, and waking this thread would take as long as the answer itself.
+    async fn watch_for_the_answer(&self) {
+        let start = Instant::now();
+        let is_alone = self.shared.open_calls.load(Relaxed) == 1;
+        while is_alone && self.shared.outbox.is_empty() && start.elapsed() < WATCH_MAX {
+            tokio::task::yield_now().await;
         }
     }
 

@@ -70,6 +70,10 @@ impl Outbox {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.orders.lock().is_empty()
+    }
+
     pub async fn take(&self) -> Vec<Order> {
         loop {
             let orders = std::mem::take(&mut *self.orders.lock());

@@ -9,6 +9,9 @@ from dkv.wire import messages as wire
 from dkv.wire import methods
 
 
+LEADER, INACTIVE = wire.RegionStatus.LEADER, wire.RegionStatus.INACTIVE
+
+
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
     """What does not change while a node runs."""
@@ -38,13 +41,13 @@ class DiscoveryNodeService:
         self.identity = identity
         self.accepts: dict[int, Accept] = {methods.GET_STATUS: self.get_status}
         """By method number."""
-        self.status = wire.RegionStatus.INACTIVE
+        self.status = INACTIVE
         self.master_address = ""
         """The master a slave follows, host:port."""
 
     def beat(self, is_serving: bool) -> None:
         """Once a turn."""
-        self.status = wire.RegionStatus.LEADER if is_serving else wire.RegionStatus.INACTIVE
+        self.status = LEADER if is_serving else INACTIVE
 
     def region(self) -> wire.RegionInfo:
         """What GetStatus answers and a heartbeat carries."""
