@@ -8,7 +8,6 @@ from dkv.services.turn import Turn
 from dkv.wire import messages as wire
 from dkv.wire import methods
 
-
 LEADER, INACTIVE = wire.RegionStatus.LEADER, wire.RegionStatus.INACTIVE
 
 
