@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS_MAX = 20
 OTHER_PAGE, FIRST_PAGE = b"\x1b[?1049h", b"\x1b[?1049l"
 TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); "  # ignored in what a script runs in the background
+    "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
