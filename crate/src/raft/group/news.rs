@@ -1,0 +1,31 @@
+//! What one turn of a group tells, besides what it wants written.
+
+use protobuf::Message as _;
+use raft::eraftpb::{Entry, Message};
+use raft::StateRole;
+
+/// What one turn of a group produced, besides writes.
+#[derive(Default)]
+pub struct News {
+    pub group: u64,
+    pub committed: Vec<Entry>,
+    /// (peer, message): at once.
+    pub messages: Vec<(u64, Vec<u8>)>,
+    /// (peer, message): once `number` is durable.
+    pub messages_after: Vec<(u64, Vec<u8>)>,
+    pub reads: Vec<(Vec<u8>, u64)>,
+    pub reads_lost: Vec<Vec<u8>>,
+    /// (leader, role, term) when it changed.
+    pub leadership: Option<(u64, StateRole, u64)>,
+    /// The write that `messages_after` wait for; 0 when there is none.
+    pub number: u64,
+    /// [low, high) of the log that a follower needs: see `fetched`.
+    pub fetches: Vec<(u64, u64)>,
+}
+
+/// Encoded, by ascending peer, in the order of sending per peer.
+pub fn packed(mut messages: Vec<Message>) -> Vec<(u64, Vec<u8>)> {
+    messages.sort_by_key(|message| message.to);
+    let encode = |message: &Message| (message.to, message.write_to_bytes().expect("encoding into memory"));
+    messages.iter().map(encode).collect()
+}

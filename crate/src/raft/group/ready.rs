@@ -1,0 +1,87 @@
+//! What one turn takes out of a group: one `Ready` of Raft as a write and as news.
+//!
+//! Invariant: nothing that depends on a write leaves before the write is durable: `messages_after` names the number to
+//! wait for.
+
+use raft::StateRole;
+
+use super::news::packed;
+use super::{Group, News};
+use crate::raft::writes::GroupWrite;
+
+impl Group {
+    /// Whether `take_ready` has something to return.
+    pub fn has_work(&self) -> bool {
+        let has_wants = self.node.store().has_wants();
+        self.node.has_ready() || has_wants || self.reads_are_lost() || self.leadership_now() != self.leadership
+    }
+
+    fn leadership_now(&self) -> (u64, StateRole, u64) {
+        let raft = &self.node.raft;
+        (raft.leader_id, raft.state, raft.term)
+    }
+
+    pub fn take_ready(&mut self) -> Option<(Option<GroupWrite>, News)> {
+        if !self.has_work() {
+            return None;
+        }
+        let fetches = self.node.mut_store().take_wants();
+        let mut news = News { group: self.id, fetches, ..News::default() };
+        let write = if self.node.has_ready() { self.collect(&mut news) } else { None };
+        self.reads.confirm(&news.reads);
+        if self.reads_are_lost() {
+            news.reads_lost = self.reads.take();
+        }
+        let leadership = self.leadership_now();
+        if leadership != self.leadership {
+            self.leadership = leadership;
+            news.leadership = Some(leadership);
+        }
+        Some((write, news))
+    }
+
+    fn collect(&mut self, news: &mut News) -> Option<GroupWrite> {
+        let mut ready = self.node.ready();
+        let number = ready.number();
+        news.reads = ready.take_read_states().into_iter().map(|read| (read.request_ctx, read.index)).collect();
+        news.committed = ready.take_committed_entries();
+        let entries = ready.take_entries();
+        let must_sync = ready.must_sync();
+        let now = ready.take_messages();
+        let after = ready.take_persisted_messages();
+
+        // Raft lets go of its own copy: the window must serve all of this from here on.
+        let window = self.node.mut_store();
+        window.append(&entries);
+        if let Some(hard) = ready.hs() {
+            window.set_hard(hard);
+        }
+        self.node.advance_append_async(ready);
+
+        let mut write = None;
+        if must_sync {
+            let hard = self.node.raft.hard_state();
+            let hard = (hard.term, hard.vote, hard.commit);
+            let changed = hard != self.hard_written;
+            self.hard_written = hard;
+            let number = self.open_writes.add(number);
+            write = Some(GroupWrite { group: self.id, number, hard: changed.then_some(hard), entries });
+        } else if !self.open_writes.cover(number) {
+            // Nothing to write and nothing open. Only after advance_append_async, which looks for this ready's record.
+            self.node.on_persist_ready(number);
+        }
+
+        match self.open_writes.newest() {
+            Some(number) => {
+                news.number = number;
+                news.messages_after = packed(after);
+                news.messages = packed(now);
+            }
+            None => {
+                news.messages = packed(now);
+                news.messages.extend(packed(after));
+            }
+        }
+        write
+    }
+}
