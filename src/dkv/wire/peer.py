@@ -1,0 +1,148 @@
+"""What nodes say to each other: a message is a list of parts. Layout in docs/formats/peer.md.
+
+No protobuf: a turn of a thousand groups packs and parses thousands of parts. Both ends are nodes of one cluster, but
+not of one release, and a stream may break anywhere: everything is checked, and nothing is allocated from a count that
+the bytes only claim.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from struct import Struct
+from struct import error as struct_error
+from typing import NamedTuple
+
+from dkv.model.errors import InvalidRequest
+
+_PART, _NUMBER, _NUMBERS = Struct(">BII"), Struct(">Q"), Struct(">QQ")
+_CALLS, _LENGTH, _ANSWER = Struct(">QBI"), Struct(">I"), Struct(">QBiII")
+
+
+class Kind(IntEnum):
+    """On the wire between releases: do not renumber."""
+
+    RAFT = 1
+    READ_INDEX = 2
+    READ_INDEX_REPLY = 3
+    CALLS = 4
+    READ_INDEX_LOST = 5
+    ANSWERS = 6
+
+
+Part = tuple[int, int, bytes]
+"""(kind, vBucket, body). Kinds that a release does not know are passed over."""
+
+
+class Answer(NamedTuple):
+    """How one call ended that another node had handed over."""
+
+    number: int
+    """What the other node calls it."""
+    code: int
+    retry_after_ms: int
+    """-1: nothing is said."""
+    reason: bytes
+    payload: bytes
+    """The reply of a call that is well; else a serialised google.rpc.Status, or nothing."""
+
+
+def pack(parts: Iterable[Part]) -> bytes:
+    """One message."""
+    head, pieces = _PART.pack, []
+    for kind, vbucket, body in parts:
+        pieces += head(kind, vbucket, len(body)), body
+    return b"".join(pieces)
+
+
+def parse(message: bytes) -> list[Part]:
+    """The parts of a message. Raises InvalidRequest."""
+    parts: list[Part] = []
+    unpack, head_bytes, at, end = _PART.unpack_from, _PART.size, 0, len(message)
+    try:
+        while at < end:
+            kind, vbucket, length = unpack(message, at)
+            at += head_bytes + length
+            parts.append((kind, vbucket, message[at - length : at]))
+    except struct_error:
+        at = end + 1
+    if at != end:
+        raise InvalidRequest(f"a peer's message of {end} bytes ends inside a part")
+    return parts
+
+
+def pack_number(request_id: int) -> bytes:
+    """The body of READ_INDEX and READ_INDEX_LOST."""
+    return _NUMBER.pack(request_id)
+
+
+def parse_number(body: bytes) -> int:
+    return _unpack(_NUMBER, body)[0]
+
+
+def pack_numbers(request_id: int, index: int) -> bytes:
+    """The body of READ_INDEX_REPLY."""
+    return _NUMBERS.pack(request_id, index)
+
+
+def parse_numbers(body: bytes) -> tuple[int, int]:
+    request_id, index = _unpack(_NUMBERS, body)
+    return request_id, index
+
+
+def pack_calls(path: str, first_number: int, messages: Sequence[bytes]) -> bytes:
+    """The body of CALLS: calls of one method, numbered from `first_number` on."""
+    name = path.encode()
+    pieces = [_CALLS.pack(first_number, len(name), len(messages)), name]
+    for message in messages:
+        pieces += _LENGTH.pack(len(message)), message
+    return b"".join(pieces)
+
+
+def parse_calls(body: bytes) -> tuple[str, int, list[bytes]]:
+    """(path, first number, messages). Raises InvalidRequest."""
+    messages: list[bytes] = []
+    try:
+        first_number, name_bytes, count = _CALLS.unpack_from(body)
+        at = _CALLS.size + name_bytes
+        path = body[_CALLS.size : at].decode()
+        for _ in range(count):
+            length = _LENGTH.unpack_from(body, at)[0]
+            at += _LENGTH.size + length
+            messages.append(body[at - length : at])
+    except (struct_error, UnicodeDecodeError):
+        at = -1
+    if at != len(body):
+        raise InvalidRequest(f"calls of {len(body)} bytes do not end where they say")
+    return path, first_number, messages
+
+
+def pack_answers(answers: Iterable[Answer]) -> bytes:
+    """The body of ANSWERS."""
+    pieces = []
+    for number, code, retry_after_ms, reason, payload in answers:
+        pieces += _ANSWER.pack(number, code, retry_after_ms, len(reason), len(payload)), reason, payload
+    return b"".join(pieces)
+
+
+def parse_answers(body: bytes) -> list[Answer]:
+    """Raises InvalidRequest."""
+    answers: list[Answer] = []
+    at, end = 0, len(body)
+    try:
+        while at < end:
+            number, code, retry_after_ms, reason_bytes, payload_bytes = _ANSWER.unpack_from(body, at)
+            reason_at = at + _ANSWER.size
+            payload_at = reason_at + reason_bytes
+            at = payload_at + payload_bytes
+            answers.append(Answer(number, code, retry_after_ms, body[reason_at:payload_at], body[payload_at:at]))
+    except struct_error:
+        at = end + 1
+    if at != end:
+        raise InvalidRequest(f"answers of {end} bytes end inside one")
+    return answers
+
+
+def _unpack(shape: Struct, body: bytes) -> tuple[int, ...]:
+    try:
+        return shape.unpack(body)
+    except struct_error:
+        raise InvalidRequest(f"a part of {len(body)} bytes where {shape.size} belong") from None
