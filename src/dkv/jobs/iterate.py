@@ -21,9 +21,9 @@ class IterateJob:
         self._encode = encode
         self._log_time = log_time
         self._left = limit if limit else -1
-        self.done = False
+        self.done: bool = False
         """The limit is reached: no more rows are wanted."""
-        self.resume_key = b""
+        self.resume_key: bytes = b""
         """The last user key that was looked at; empty before the first."""
 
     def slice(self, rows: Sequence[tuple[bytes, bytes]]) -> list[bytes]:

@@ -71,8 +71,9 @@ class Replay:
     """The changes behind a backup, on their way into the staged block. Says at each moment which state that is."""
 
     def __init__(self, order: RestoreOrder, facts: BackupFacts, space: int, earliest_expiry: int | None) -> None:
-        self.change_number, self.log_time = facts.change_number, facts.log_time
-        self.earliest_expiry = earliest_expiry
+        self.change_number: int = facts.change_number
+        self.log_time: int = facts.log_time
+        self.earliest_expiry: int | None = earliest_expiry
         self._history_id, self._vbucket, self._space = facts.history_id, facts.vbucket, space
         self._last_number, self._last_time = order.until_change_number or MAX, order.until_time or MAX
         self._is_over = self.change_number >= self._last_number

@@ -109,10 +109,10 @@ def _stage(
     """Everything that the command is to serve, and the row that says so; not durable yet."""
     stage = Stage(facts.space, space, source.rows_estimate())
     yield from stage.fill(source, target.store)
-    replay = Replay(order, facts, space, stage.earliest_expiry)
+    replay, replayed_to = Replay(order, facts, space, stage.earliest_expiry), None
     if order.until_change_number or order.until_time:
         yield from replay.run(target.history, target.store)
-        stage.digest.update(replay.change_number.to_bytes(8, "big"))
-    staged = Staged(target.random.bytes(16), space, stage.digest.digest(), replay.earliest_expiry)
+        replayed_to = replay.change_number
+    staged = Staged(target.random.bytes(16), space, stage.digest(replayed_to), replay.earliest_expiry)
     target.store.write(target.replica.stage(staged))
     return Restore(staged.restore_id, staged.checksum, target.random.bytes(16), replay.change_number, replay.log_time)

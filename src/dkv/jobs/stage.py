@@ -39,8 +39,7 @@ class Stage:
         self._from, self._to = from_space, to_space
         self._rows_estimate = rows_estimate
         self._rows = self._bytes = 0
-        self.digest = sha256()
-        """Of the rows as they are in the fresh block, but for the block's number: the same for every replica."""
+        self._digest = sha256()
         self.earliest_expiry: int | None = None
 
     def fill(self, source: BackupRows, store: Store) -> Generator[Progress, None, None]:
@@ -48,6 +47,14 @@ class Stage:
         yield from self._copy(source.scan(*rows.data_range(self._from)), rows.prefix(self._to + rows.DATA), store)
         expiries = source.scan(*rows.expiry_range(self._from))
         yield from self._copy(expiries, rows.prefix(self._to + rows.EXPIRY), store)
+
+    def digest(self, replayed_to: int | None) -> bytes:
+        """Of the rows as they are in the fresh block, but for the block's number, and of the last change that was
+        replayed over them: the same for every replica."""
+        whole = self._digest.copy()
+        if replayed_to is not None:
+            whole.update(replayed_to.to_bytes(8, "big"))
+        return whole.digest()
 
     def _copy(self, scan: Scan, prefix: bytes, store: Store) -> Generator[Progress, None, None]:
         try:
@@ -61,7 +68,7 @@ class Stage:
         if self.earliest_expiry is None and prefix == rows.prefix(self._to + rows.EXPIRY):
             self.earliest_expiry = _expires_at(moved[0][0])
         joined = b"".join([key[_SPACE_BYTES:] + row for key, row in moved])
-        self.digest.update(joined)
+        self._digest.update(joined)
         self._rows += len(moved)
         self._bytes += len(joined)
         store.write(RowBatch(list(moved)))

@@ -44,7 +44,7 @@ class History:
         self._store, self._consensus, self._replica = store, consensus, replica
         self._waiting: dict[int, Place] = {}
         self._token = 0
-        self.tail = Tail()
+        self.tail: Tail = Tail()
         """What is applied while somebody follows; who follows opens and closes it."""
 
     def place(self, first_number: int | None, history_id: bytes) -> Place:

@@ -32,7 +32,7 @@ WAIT_MS = 20
 TELL_INTERVAL_MS = 100
 WRITING = (Phase.STAGE, Phase.REPLAY)
 
-logger = logging.getLogger("dkv.jobs")
+logger: logging.Logger = logging.getLogger("dkv.jobs")
 
 
 class LogPlace(NamedTuple):
@@ -46,10 +46,12 @@ class Running:
     """A job under way. What it waits for is either its proposal, or told by its progress."""
 
     def __init__(self, order: Order, steps: Restoring, asked_by: JobRequest | None, space: int) -> None:
-        self.order, self.steps, self.asked_by = order, steps, asked_by
+        self.order: Order = order
+        self.steps: Restoring = steps
+        self.asked_by: JobRequest | None = asked_by
         self.space = space
         """That was served when it began."""
-        self.progress = Progress(Phase.CHECKPOINT if isinstance(order, BackupOrder) else Phase.VERIFY)
+        self.progress: Progress = Progress(Phase.CHECKPOINT if isinstance(order, BackupOrder) else Phase.VERIFY)
         self.proposal: Propose | None = None
         self.place: LogPlace | None = None
         """Of the proposal, once the log has it."""
@@ -81,8 +83,10 @@ class Jobs:
         self._store, self._replica = target.store, target.replica
         self._running: Running | None = None
         self._is_clean = False
-        self.backups_taken = self.restores_done = self.jobs_failed = 0
-        self.last_backup_ms = 0
+        self.backups_taken: int = 0
+        self.restores_done: int = 0
+        self.jobs_failed: int = 0
+        self.last_backup_ms: int = 0
         """Wall time; 0: none since the start."""
 
     @property

@@ -47,12 +47,14 @@ class Meter:
     def __init__(self, stopwatch: Callable[[], float] = no_time) -> None:
         """`stopwatch`: seconds that never go back."""
         self.stopwatch = stopwatch
-        self.turns = 0
-        self.turn_seconds = Histogram(SECONDS)
-        self.turn_calls = Histogram(COUNTS)
+        self.turns: int = 0
+        self.turn_seconds: Histogram = Histogram(SECONDS)
+        self.turn_calls: Histogram = Histogram(COUNTS)
         """Of the turns that took calls."""
-        self.entry_commands = Histogram(COUNTS)
-        self.storage = {operation: Histogram(SECONDS) for operation in ("get", "mget", "put", "mput")}
+        self.entry_commands: Histogram = Histogram(COUNTS)
+        self.storage: dict[str, Histogram] = {
+            operation: Histogram(SECONDS) for operation in ("get", "mget", "put", "mput")
+        }
         """One look-up and one batch serve a turn: of one key or command, or of many (m)."""
         self.rows_swept = 0
         self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)

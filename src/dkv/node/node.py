@@ -69,18 +69,22 @@ class Node:
         meter: Meter | None = None,
         retention: Retention = DEFAULT_RETENTION,
     ) -> None:
-        self.edge, self.consensus, self.store, self.clock = edge, consensus, store, clock
-        self.replica, self.services = replica, services
-        self.meter = meter or Meter()
-        self.writes = Writes(replica, consensus, limits, self.meter)
-        self.throttle = Throttle(store)
-        self.scans = Scans(store, replica, limits)
-        self.history = History(store, consensus, replica)
-        self.readers = Readers(self.history, limits)
-        self.upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
-        self.jobs = Jobs(consensus, self.upkeep, backups, Target(replica, store, self.history, random))
+        self.edge: Edge = edge
+        self.consensus: Consensus = consensus
+        self.store: Store = store
+        self.clock: Clock = clock
+        self.replica: Replica = replica
+        self.services: Services = services
+        self.meter: Meter = meter or Meter()
+        self.writes: Writes = Writes(replica, consensus, limits, self.meter)
+        self.throttle: Throttle = Throttle(store)
+        self.scans: Scans = Scans(store, replica, limits)
+        self.history: History = History(store, consensus, replica)
+        self.readers: Readers = Readers(self.history, limits)
+        self.upkeep: Upkeep = Upkeep(store, consensus, replica, free_bytes_min, self.meter, retention)
+        self.jobs: Jobs = Jobs(consensus, self.upkeep, backups, Target(replica, store, self.history, random))
         services.node_status.observe(edge, consensus, store, replica)
-        self.draining = False
+        self.draining: bool = False
         self._unapplied: list[EntryTuple] = []
         self._term = 0
         self._is_leader = False

@@ -59,9 +59,9 @@ class Readers:
         self._applied_number = 0
         self._looked_ms = 0
         self._has_news = False
-        self.has_more = False
+        self.has_more: bool = False
         """Some reader can be given more right now."""
-        self.patience_ms = 0
+        self.patience_ms: int = 0
         """How long the node may wait for other news while there is more."""
 
     @property

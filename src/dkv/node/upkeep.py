@@ -46,7 +46,8 @@ class Upkeep:
         retention: Retention,
     ) -> None:
         self._store, self._consensus, self._replica, self._meter = store, consensus, replica, meter
-        self.free_bytes_min, self._retention = free_bytes_min, retention
+        self.free_bytes_min: int = free_bytes_min
+        self._retention = retention
         self._raft_ticked_ms = -1
         self._ticked_ms = self._swept_ms = self._synced_ms = self._disk_checked_ms = -1_000_000
         self._sweep_proposed_ms = -1_000_000

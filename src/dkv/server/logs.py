@@ -57,7 +57,7 @@ class Logs:
         self._writer = LineWriter(sys.stderr.fileno())
         handler = _Handler(self._writer)
         handler.setFormatter(_Formatter(self._as_json))
-        self.logger = logging.getLogger("dkv")
+        self.logger: logging.Logger = logging.getLogger("dkv")
         self.logger.handlers[:] = [handler]
         self.logger.setLevel(LEVELS[level])
         self.logger.propagate = False

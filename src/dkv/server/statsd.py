@@ -18,7 +18,7 @@ class StatsdSender:
         self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)
         self._report = report
-        self.lost = 0
+        self.lost: int = 0
         """Datagrams that could not be sent."""
 
     def send(self) -> None:

@@ -40,7 +40,7 @@ class DiscoveryNodeService:
         self.identity = identity
         self.accepts: dict[int, Accept] = {methods.GET_STATUS: self.get_status}
         """By method number."""
-        self.status = INACTIVE
+        self.status: int = INACTIVE
         self.master_address = ""
         """The master a slave follows, host:port."""
 

@@ -23,8 +23,8 @@ class HealthService:
     """Owns whether the node serves, and the open watches."""
 
     def __init__(self) -> None:
-        self.is_serving = True
-        self.is_shutting_down = False
+        self.is_serving: bool = True
+        self.is_shutting_down: bool = False
         self._watchers: set[int] = set()
         self._told = SERVING
         self._beat_ms: int | None = None

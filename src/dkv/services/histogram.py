@@ -18,10 +18,10 @@ class Histogram:
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float], counts: Sequence[int] = (), total: float = 0.0) -> None:
-        self.bounds = bounds
-        self.counts = list(counts) if counts else [0] * (len(bounds) + 1)
+        self.bounds: Sequence[float] = bounds
+        self.counts: list[int] = list(counts) if counts else [0] * (len(bounds) + 1)
         """One more than the bounds."""
-        self.total = total
+        self.total: float = total
         """Sum of all that was observed."""
 
     def observe(self, value: float) -> None:

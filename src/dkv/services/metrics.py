@@ -160,7 +160,7 @@ class Metrics:
     """Owns a registry of its own: nothing of the process-wide one leaks in."""
 
     def __init__(self) -> None:
-        self.sources = NodeCollector()
+        self.sources: NodeCollector = NodeCollector()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self.sources)
         ProcessCollector(registry=self._registry)

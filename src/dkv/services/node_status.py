@@ -24,7 +24,8 @@ class NodeStatusService:
     """Owns the time of the first turn, and knows the node's parts: it reads them and changes nothing."""
 
     def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool], node_stats: Stats) -> None:
-        self.identity, self._is_serving, self._node_stats = identity, is_serving, node_stats
+        self.identity: NodeIdentity = identity
+        self._is_serving, self._node_stats = is_serving, node_stats
         self._parts: Parts | None = None
         self._started_ms: int | None = None
         self._monotonic_ms = 0

@@ -33,9 +33,9 @@ class OpsService:
             "/healthz": lambda _: (200, TEXT, b"ok\n"),
             "/readyz": lambda _: self._readiness(),
         }
-        self.scrapes = Scrapes(metrics.families)
-        self.stream = MetricsStream(lambda now_ms: snapshot(metrics.sources, now_ms))
-        self.profiles = Profiles()
+        self.scrapes: Scrapes = Scrapes(metrics.families)
+        self.stream: MetricsStream = MetricsStream(lambda now_ms: snapshot(metrics.sources, now_ms))
+        self.profiles: Profiles = Profiles()
 
     def accept_http(self, requests: Sequence[HttpRequest], turn: Turn) -> None:
         """Answers every request in this turn, but for scrapes, streams and profiles: they end in a later one."""

@@ -24,15 +24,15 @@ class Services:
     """What a node serves. One thread calls it."""
 
     def __init__(self, limits: Limits, identity: NodeIdentity | None = None) -> None:
-        self.kv = KvService(limits)
-        self.health = HealthService()
+        self.kv: KvService = KvService(limits)
+        self.health: HealthService = HealthService()
         identity = identity or NodeIdentity()
-        self.discovery_node = DiscoveryNodeService(identity)
-        self.metrics = Metrics()
-        self.node_status = NodeStatusService(
+        self.discovery_node: DiscoveryNodeService = DiscoveryNodeService(identity)
+        self.metrics: Metrics = Metrics()
+        self.node_status: NodeStatusService = NodeStatusService(
             identity, lambda: self.health.is_serving, lambda: self.metrics.sources.node()
         )
-        self.ops = OpsService(self.health, self.metrics)
+        self.ops: OpsService = OpsService(self.health, self.metrics)
         accepts: dict[int, Accept] = {
             **self.kv.accepts,
             **self.health.accepts,

@@ -43,9 +43,9 @@ class Folder:
     def __init__(self, path: Path, identity: Identity, lock: int) -> None:
         self.path = path
         self.identity = identity
-        self.data = path / "data"
-        self.logs = path / "logs"
-        self.snap = path / "snap"
+        self.data: Path = path / "data"
+        self.logs: Path = path / "logs"
+        self.snap: Path = path / "snap"
         self._lock: int | None = lock
 
     @classmethod

@@ -60,7 +60,7 @@ class RocksDbStore:
         Raises InvalidRequest for impossible `engine_options`, Corrupt or StorageFailed when the engine cannot open.
         """
         setup = engine_setup(cache_bytes, write_buffer_bytes, engine_options or {})
-        self.unknown_options = setup.unknown
+        self.unknown_options: list[str] = setup.unknown
         """Names in `engine_options` that were not applied, for a warning."""
         self._folder = folder
         self._scans: weakref.WeakSet[RocksDbScan] = weakref.WeakSet()

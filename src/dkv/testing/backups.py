@@ -22,7 +22,8 @@ class Shelved:
     """One backup: the rows of a checkpoint, and what they are a state of."""
 
     def __init__(self, facts: BackupFacts, store: MemoryStore) -> None:
-        self.facts, self._store = facts, store
+        self.facts: BackupFacts = facts
+        self._store = store
 
     def get(self, key: bytes) -> bytes | None:
         return self._store.get_many([key])[0]

@@ -78,7 +78,7 @@ class Peer:
     ) -> None:
         """`opening` is sent at once."""
         host, port = address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=timeout_s)
+        self.socket: socket.socket = socket.create_connection((host, int(port)), timeout=timeout_s)
         self.is_polite = is_polite
         self._unread = b""
         self.send(opening)

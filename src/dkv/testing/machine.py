@@ -47,14 +47,14 @@ class Machine:
     def __init__(self, seed: int, limits: Limits) -> None:
         self._seed, self._limits = seed, limits
         self._rng = stream(seed, "machine")
-        self.clock = SimClock()
-        self.log_disk = LogDisk()
-        self.store = MemoryStore()
-        self.shelf = Shelf(stream(seed, "backups"), self.store)
+        self.clock: SimClock = SimClock()
+        self.log_disk: LogDisk = LogDisk()
+        self.store: MemoryStore = MemoryStore()
+        self.shelf: Shelf = Shelf(stream(seed, "backups"), self.store)
         self.life: Life | None = None
-        self.lives = 0
+        self.lives: int = 0
         self._replica_id = self._rng.getrandbits(62) + 1
-        self.retention = stream(seed, "retention").choice(RETENTIONS)
+        self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
 
     def start(self) -> Life:
         """Open what the disks hold and stand for election. StorageFailed or OSError when a fault hits the opening."""

@@ -82,7 +82,7 @@ class MemoryServer:
             backups=Shelf(Random(), store),
             random=_Chance(),
         )
-        self.url = ""
+        self.url: str = ""
         self.failure: Exception | None = None
         self._is_stopping = False
         self._thread = threading.Thread(target=self._serve, name="dkv-testing", daemon=True)

@@ -25,10 +25,11 @@ class Operator:
     """Owned by the world; waits for what it has asked for until it ends or the process does."""
 
     def __init__(self, number: int, rng: Random, history: History, shelf: Shelf) -> None:
-        self.number, self._rng, self._history, self._shelf = number, rng, history, shelf
+        self.number: int = number
+        self._rng, self._history, self._shelf = rng, history, shelf
         self.call_id: int | None = None
         self.call: Call | None = None
-        self.done = 0
+        self.done: int = 0
         """How many ended well."""
         self._path = ""
         self._before: Shelved | None = None

@@ -43,7 +43,12 @@ class Schedule:
     def __init__(self, world: World) -> None:
         self._world, self._machine, self._rng = world, world.machine, world.rng
         self._steps: dict[str, Callable[[], None]] = self._ordinary() | self._faults()
-        self.weights = {"turn": 30.0, "client": 30.0, "disk": self._rng.choice([8.0, 30.0, 60.0]), "time": 12.0}
+        self.weights: dict[str, float] = {
+            "turn": 30.0,
+            "client": 30.0,
+            "disk": self._rng.choice([8.0, 30.0, 60.0]),
+            "time": 12.0,
+        }
         self.weights["operator"] = 1.0
         self.weights["follower"] = self._rng.choice([1.0, 10.0])
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.5}

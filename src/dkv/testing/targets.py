@@ -33,7 +33,7 @@ from dkv.wire import kv, messages, replies
 from dkv.wire.errors import from_status
 
 SERVICES = Services(Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60), NodeIdentity(role="master"))
-ROWS = [None, b"\x00", b"\x00v", b"\x01" + (5).to_bytes(8, "big") + b"v", b"\x01" + b"\xff" * 8]
+ROWS: list[bytes | None] = [None, b"\x00", b"\x00v", b"\x01" + (5).to_bytes(8, "big") + b"v", b"\x01" + b"\xff" * 8]
 TURNS_MAX = 100
 """Enough for a page that is made in slices."""
 _FOLDER = tempfile.TemporaryDirectory(prefix="dkv-targets-")

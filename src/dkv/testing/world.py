@@ -30,17 +30,18 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng: Random = stream(seed, "schedule")
-        self.trace, self.history = Trace(), History()
-        self.machine = Machine(seed, Limits(entry_bytes_max=self.rng.choice([150, 1 << 20])))
-        self.clients = [
+        self.trace: Trace = Trace()
+        self.history: History = History()
+        self.machine: Machine = Machine(seed, Limits(entry_bytes_max=self.rng.choice([150, 1 << 20])))
+        self.clients: list[Client] = [
             Client(number, stream(seed, f"client {number}"), self.history, has_session=number % 2 == 0)
             for number in range(CLIENTS)
         ]
-        self.prober = Client(CLIENTS, stream(seed, "prober"), self.history, has_session=False)
+        self.prober: Client = Client(CLIENTS, stream(seed, "prober"), self.history, has_session=False)
         """Asks alone, at the end; it has no session that a crash could have lost."""
-        self.operator = Operator(CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf)
-        self.everyone = [*self.clients, self.prober]
-        self.followers = [
+        self.operator: Operator = Operator(CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf)
+        self.everyone: list[Client] = [*self.clients, self.prober]
+        self.followers: list[Follower] = [
             Follower(number, stream(seed, f"follower {number}"), prefix) for number, prefix in enumerate((b"", b"g"))
         ]
         self._turns_since_failure = 0

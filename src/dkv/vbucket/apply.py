@@ -58,8 +58,8 @@ class Applying:
         self.rows: dict[bytes, bytes | None] = {}
         """By row key: at once the batch to write and what later commands of the turn see."""
         self.ranges: list[Range] = []
-        self.change_number = change_number
-        self.log_time = log_time
+        self.change_number: int = change_number
+        self.log_time: int = log_time
         self.earliest_expiry = earliest_expiry
         self.sessions = sessions
         self.slaves = slaves

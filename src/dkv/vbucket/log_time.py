@@ -23,10 +23,10 @@ class LogClock:
     __slots__ = ("_anchor_log", "_anchor_monotonic", "frozen", "jump_ms_max", "last")
 
     def __init__(self, last: int, jump_ms_max: int = JUMP_MS_MAX) -> None:
-        self.last = last
+        self.last: int = last
         """The newest log time known: proposed here, or applied."""
-        self.jump_ms_max = jump_ms_max
-        self.frozen = False
+        self.jump_ms_max: int = jump_ms_max
+        self.frozen: bool = False
         """Expiry stands still until `confirm`: the wall clock was too far ahead when the run began."""
         self._anchor_log = last
         self._anchor_monotonic: int | None = None

@@ -86,20 +86,25 @@ class Replica:
         jump_ms_max: int,
     ) -> None:
         m = metadata
-        self.vbucket, self.replica, self.space = m.vbucket, m.replica, m.space
-        self.history_id, self.members = m.history_id, m.members
-        self.applied_index, self.applied_term = m.applied_index, m.applied_term
-        self.change_number, self.earliest_change = m.change_number, m.earliest_change
-        self.log_time = m.log_time
+        self.vbucket: int = m.vbucket
+        self.replica: int = m.replica
+        self.space: int = m.space
+        self.history_id: bytes = m.history_id
+        self.members: Conf = m.members
+        self.applied_index: int = m.applied_index
+        self.applied_term: int = m.applied_term
+        self.change_number: int = m.change_number
+        self.earliest_change: int = m.earliest_change
+        self.log_time: int = m.log_time
         """Of the last entry applied: decides what readers see."""
         self.earliest_expiry = earliest_expiry
         """No row of the expiry index is below it; None: the index is empty."""
-        self.clock = LogClock(m.log_time, jump_ms_max)
-        self.sessions = sessions
+        self.clock: LogClock = LogClock(m.log_time, jump_ms_max)
+        self.sessions: Sessions = sessions
         self.slaves = slaves
-        self.log_bytes = log_bytes
+        self.log_bytes: int = log_bytes
         """Of all entries with commands up to the applied one, as the outcomes rows count them."""
-        self.earliest_index = 1
+        self.earliest_index: int = 1
         """No entry before it is needed for the history."""
         self._bytes_cut = 0
         self.staged: Staged | None = None

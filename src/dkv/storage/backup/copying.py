@@ -52,7 +52,7 @@ class Digest:
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self.value = ""
+        self.value: str = ""
 
     def read(self, path: Path) -> Iterator[int]:
         """Digests a file; yields the bytes of each chunk."""

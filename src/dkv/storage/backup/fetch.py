@@ -24,8 +24,8 @@ class Fetcher:
         """Raises BackupDamaged or BackupFailed."""
         self._files, self._into = place / FILES_FOLDER, into
         self._digest, self._free_bytes_min = Digest(pace), free_bytes_min
-        self.manifest = _read(place / MANIFEST_FILE)
-        self.bytes_total = sum(each.size for each in self.manifest.files)
+        self.manifest: Manifest = _read(place / MANIFEST_FILE)
+        self.bytes_total: int = sum(each.size for each in self.manifest.files)
 
     def steps(self, engine: str) -> Iterator[int]:
         """The bytes of each chunk that was found right."""

@@ -52,8 +52,8 @@ class Child:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
         self._unread = b""
-        self.is_ready = False
-        self.copied = Copied(0, 0, False)
+        self.is_ready: bool = False
+        self.copied: Copied = Copied(0, 0, False)
         self.result: dict[str, Any] = {}
 
     def listen(self) -> None:

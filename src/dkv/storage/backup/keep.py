@@ -38,8 +38,8 @@ class Keeper:
         self._checkpoint, self._place = checkpoint, place
         self._files = place / FILES_FOLDER
         self._digest, self._free_bytes_min = Digest(pace), free_bytes_min
-        self.bytes_total = sum(path.stat().st_size for path in checkpoint.iterdir())
-        self.bytes_copied = 0
+        self.bytes_total: int = sum(path.stat().st_size for path in checkpoint.iterdir())
+        self.bytes_copied: int = 0
         """Of those, what the backup before did not have."""
 
     def steps(self, engine: str, taken: str, facts: BackupFacts) -> Iterator[int]:
