@@ -36,7 +36,7 @@ help:
 	@echo 'make test-crate  the tests inside of the native module'
 	@echo 'make lint    everything CI checks without running the server'
 	@echo 'make fmt     format Python and Rust'
-	@echo 'make types   mypy, and the stub of the native module against the built one'
+	@echo 'make types   mypy, the stub of the native module against the built one, and that users see types everywhere'
 	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS) FIRST=$(FIRST)'
 	@echo 'make soak    the long forms of the tests that attack a server  MINUTES=$(MINUTES)'
 	@echo 'make fuzz    search for bytes that break a decoder             SECONDS=$(SECONDS)'
@@ -98,6 +98,8 @@ types: build
 	@$(BIN)/mypy
 	@MYPYPATH=src:benchmarks $(BIN)/mypy $(wildcard benchmarks/*.py)
 	@$(BIN)/python -m mypy.stubtest dkv._native --concise --mypy-config-file pyproject.toml --allowlist tools/stubtest.allow
+	@PATH='$(CURDIR)/$(BIN)':"$$PATH" pyright --verifytypes dkv --ignoreexternal >.build/verifytypes.log || \
+	    { cat .build/verifytypes.log >&2; exit 1; }
 
 fmt: .build/venv
 	@$(BIN)/ruff check --fix --quiet $(CHECKED)

@@ -47,7 +47,8 @@ class Answer(NamedTuple):
 
 def pack(parts: Iterable[Part]) -> bytes:
     """One message."""
-    head, pieces = _PART.pack, []
+    head = _PART.pack
+    pieces: list[bytes] = []
     for kind, vbucket, body in parts:
         pieces += head(kind, vbucket, len(body)), body
     return b"".join(pieces)
@@ -117,7 +118,7 @@ def parse_calls(body: bytes) -> tuple[str, int, list[bytes]]:
 
 def pack_answers(answers: Iterable[Answer]) -> bytes:
     """The body of ANSWERS."""
-    pieces = []
+    pieces: list[bytes] = []
     for number, code, retry_after_ms, reason, payload in answers:
         pieces += _ANSWER.pack(number, code, retry_after_ms, len(reason), len(payload)), reason, payload
     return b"".join(pieces)
