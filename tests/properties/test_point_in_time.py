@@ -79,7 +79,7 @@ class Diary:
         self.moments.append(self.moment())
 
     def moment(self) -> Moment:
-        replica = self.house.node.replica
+        replica = self.house.node.sole.replica
         return Moment(replica.change_number, replica.log_time, {key: self.value(key) for key in KEYS})
 
     def value(self, key: bytes) -> bytes | None:
@@ -145,7 +145,7 @@ def test_restore_until_a_time_forgets_what_had_expired_by_now() -> None:
         diary.house.clock.advance(MS)
         diary.house.settle()
     assert diary.value(b"a") is None
-    assert diary.house.node.replica.earliest_expiry is None
+    assert diary.house.node.sole.replica.earliest_expiry is None
 
 
 @pytest.mark.parametrize("changes", [1, 5_000])
@@ -158,7 +158,7 @@ def test_restore_until_the_latest_change_of_many_reads_all_of_the_log(changes: i
         diary.make(multi_put(keys[start : start + 500], b"v" * 100))
     assert isinstance(diary.run(RestoreOrder(PATH, until_change_number=changes)), Finished)
     assert diary.house.value_of(keys[-1]) == (True, b"v" * 100)
-    assert diary.house.node.replica.change_number == changes + 1
+    assert diary.house.node.sole.replica.change_number == changes + 1
 
 
 def test_restore_until_a_point_that_is_not_there_says_which_there_are() -> None:
@@ -191,7 +191,7 @@ def test_restore_until_a_point_of_another_history_is_purged() -> None:
     refused = diary.run(RestoreOrder(PATH, until_change_number=3))
     assert isinstance(refused, HistoryPurged)
     assert diary.value(b"a") == b"2"
-    assert diary.house.node.replica.staged is None
+    assert diary.house.node.sole.replica.staged is None
 
 
 def test_restore_until_a_point_whose_history_is_cut_is_purged() -> None:
@@ -202,8 +202,8 @@ def test_restore_until_a_point_whose_history_is_cut_is_purged() -> None:
     for value in (b"2", b"3", b"4"):
         diary.make(put(b"a", value, 0))
     node = diary.house.node
-    first = node.history.outcomes_at(node.replica.applied_index)
+    first = node.sole.history.outcomes_at(node.sole.replica.applied_index)
     assert first is not None
-    node.store.write(node.replica.cut_history(first.log_index - 1, first.outcomes))
+    node.store.write(node.sole.replica.cut_history(first.log_index - 1, first.outcomes))
     assert isinstance(diary.run(RestoreOrder(PATH, until_change_number=4)), HistoryPurged)
     assert diary.value(b"a") == b"4"

@@ -77,8 +77,8 @@ def test_plain_get_given_any_request_agrees_with_protobuf(key: bytes, level: int
         raise AssertionError("took what protobuf refuses") from None
 
 
-@given(VALUES, U64, U64, LEVELS)
-def test_get_reply_equals_protobuf(value: bytes, ts: int, applied: int, served: int) -> None:
+@given(VALUES, U64, U64, LEVELS, U64)
+def test_get_reply_equals_protobuf(value: bytes, ts: int, applied: int, served: int, stale: int) -> None:
     """A GetResponse by hand has the bytes of the class."""
     want = messages.GetResponse(
         status=messages.Status(),
@@ -87,20 +87,24 @@ def test_get_reply_equals_protobuf(value: bytes, ts: int, applied: int, served: 
         expireTS=ts,
         appliedChangeNumber=applied,
         servedConsistency=served,
+        stalenessMs=0 if served else stale,
     )
-    token = kv.read_token(applied, served)
+    token = kv.read_token(applied, bool(served), stale)
     assert kv.get_reply(value, ts, token) == want.SerializeToString()
     if not ts:
         assert kv.get_replies([b"\x00" + value], token) == [want.SerializeToString()]
 
 
-@given(U64, LEVELS)
-def test_missing_reply_equals_protobuf(applied: int, served: int) -> None:
+@given(U64, LEVELS, U64)
+def test_missing_reply_equals_protobuf(applied: int, served: int, stale: int) -> None:
     """The reply for an absent key has the bytes of the class; a row with an expiry is left to the caller."""
     want = messages.GetResponse(
-        status=messages.Status(), appliedChangeNumber=applied, servedConsistency=served
+        status=messages.Status(),
+        appliedChangeNumber=applied,
+        servedConsistency=served,
+        stalenessMs=0 if served else stale,
     ).SerializeToString()
-    token = kv.read_token(applied, served)
+    token = kv.read_token(applied, bool(served), stale)
     assert kv.missing_reply(token) == want
     assert kv.get_replies([None, b"\x01" + bytes(9)], token) == [want, None]
 
@@ -133,16 +137,19 @@ def test_iterate_reply_equals_protobuf(key: bytes, value: bytes, ts: int) -> Non
     assert kv.iterate_reply(key, value, ts) == want.SerializeToString()
 
 
-@given(st.lists(st.tuples(KEYS, VALUES, U64), max_size=5), U64, LEVELS)
-def test_multi_get_parts_equal_protobuf(pairs: list[tuple[bytes, bytes, int]], applied: int, served: int) -> None:
+@given(st.lists(st.tuples(KEYS, VALUES, U64), max_size=5), U64, LEVELS, U64)
+def test_multi_get_parts_equal_protobuf(
+    pairs: list[tuple[bytes, bytes, int]], applied: int, served: int, stale: int
+) -> None:
     """The parts of a MultiGetResponse, joined, have the bytes of the class."""
     want = messages.MultiGetResponse(
         status=messages.Status(),
         keyValues=[messages.KVPair(key=key, value=value, expireTS=ts) for key, value, ts in pairs],
         appliedChangeNumber=applied,
         servedConsistency=served,
+        stalenessMs=0 if served else stale,
     )
-    parts = [kv.STATUS_OK, *(kv.pair(*each) for each in pairs), kv.read_token(applied, served)]
+    parts = [kv.STATUS_OK, *(kv.pair(*each) for each in pairs), kv.read_token(applied, bool(served), stale)]
     assert b"".join(parts) == want.SerializeToString()
 
 

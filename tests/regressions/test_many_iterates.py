@@ -18,13 +18,13 @@ def test_iterates_share_the_slices_of_a_turn_and_all_come_to_their_end(
     puts = [wire.PutRequest(key=b"%04d" % number, value=b"v") for number in range(5_000)]
     house.call(methods.MULTI_PUT, wire.MultiPutRequest(putRequest=puts).SerializeToString())
     fed: list[set[int]] = []
-    feed = house.node.scans.feed
+    feed = house.node.sole.scans.feed
 
     def note(turn: Turn, now: Now) -> None:
         feed(turn, now)
         fed.append({call_id for call_id, _ in turn.items})
 
-    monkeypatch.setattr(house.node.scans, "feed", note)
+    monkeypatch.setattr(house.node.sole.scans, "feed", note)
     calls = [house.edge.call(methods.ITERATE, b"") for _ in range(20)]
     replies = []
     while len(replies) < len(calls):

@@ -23,7 +23,7 @@ def crowded(house: Any) -> Any:
 
 
 def rows_left(house: Any) -> int:
-    start, end = house.node.replica.data_range()
+    start, end = house.node.sole.replica.data_range()
     scan = house.store.scan(start, end)
     return len(scan.take(2 * KEYS, 1 << 30))
 

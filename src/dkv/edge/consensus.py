@@ -121,6 +121,14 @@ class NativeConsensus:
         """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
         return self._raft.read_index(vbucket, context)
 
+    def apply_conf_change(self, vbucket: int, index: int, data: bytes) -> Conf:
+        """The members that a committed entry of kind 1 or 2 leads to."""
+        return self._raft.apply_conf_change(vbucket, index, data)
+
+    def transfer_leader(self, vbucket: int, to: int) -> bool:
+        """Begin to hand leadership over; False: not the leader, or `to` is no other member."""
+        return self._raft.transfer_leader(vbucket, to)
+
     def advance(self) -> list[Ready]:
         """Acknowledge what became durable, hand new writes to the log, return the groups that have news.
 

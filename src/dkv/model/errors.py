@@ -5,6 +5,7 @@ compare are outcomes, not errors.
 """
 
 from enum import IntEnum
+from typing import Self
 
 
 class Code(IntEnum):
@@ -148,6 +149,12 @@ class StaleRead(DkvError):
     def __init__(self, why: str, lag: int) -> None:
         super().__init__(why)
         self.lag = lag
+
+    @classmethod
+    def behind(cls, change_number: int, latest: int) -> Self:
+        """A change that a reader wants to see is not applied yet, only those up to `latest`."""
+        text = f"change {change_number} is not applied here yet, the latest is {latest}"
+        return cls(text, change_number - latest)
 
 
 class HistoryPurged(DkvError):

@@ -56,8 +56,7 @@ class History:
         place = Place(history_id or replica.history_id, number, replica.applied_index + 1)
         self.check(place)
         if number > latest + 1:
-            text = f"change {number - 1} is not applied here yet, the latest is {latest}"
-            raise StaleRead(text, number - 1 - latest)
+            raise StaleRead.behind(number - 1, latest)
         if number <= latest:
             place.index = self._index_of(number)
         return place

@@ -18,8 +18,8 @@ from dkv.jobs.restore import Propose, Restoring, Target, restore
 from dkv.jobs.stage import named_spaces
 from dkv.model.backups import BackupOrder, Finished, Order, Phase, Progress, RestoreOrder
 from dkv.model.errors import Busy, DkvError, InvariantBroken, NoLeader, StorageFailed
+from dkv.node.disk import Disk
 from dkv.node.history import Place
-from dkv.node.upkeep import Upkeep
 from dkv.ports.backups import Backups
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus
@@ -78,8 +78,8 @@ class Running:
 class Jobs:
     """Owns the running job. The node's thread calls it, once a turn."""
 
-    def __init__(self, consensus: Consensus, upkeep: Upkeep, backups: Backups, target: Target[Place]) -> None:
-        self._consensus, self._upkeep, self._backups, self._target = consensus, upkeep, backups, target
+    def __init__(self, consensus: Consensus, disk: Disk, backups: Backups, target: Target[Place]) -> None:
+        self._consensus, self._disk, self._backups, self._target = consensus, disk, backups, target
         self._store, self._replica = target.store, target.replica
         self._running: Running | None = None
         self._is_clean = False
@@ -139,7 +139,7 @@ class Jobs:
 
     def _steps(self, order: Order) -> Restoring:
         if isinstance(order, BackupOrder):
-            free_bytes_min = self._upkeep.free_bytes_min
+            free_bytes_min = self._disk.free_bytes_min
             return (yield from back_up(order, self._replica.vbucket, self._store, self._backups, free_bytes_min))
         return (yield from restore(order, self._backups, self._target))
 
@@ -175,7 +175,7 @@ class Jobs:
             self._end(running, error, turn, now)
 
     def _resume(self, running: Running, now: Now) -> None:
-        full = self._upkeep.disk_full(now) if running.progress.phase in WRITING else None
+        full = self._disk.full(now) if running.progress.phase in WRITING else None
         step = running.steps.send(running.take_result()) if full is None else running.steps.throw(full)
         if isinstance(step, Propose):
             running.proposal = step

@@ -5,7 +5,8 @@ from dkv.node.node import Node
 
 def node_stats(node: Node) -> dict[str, object]:
     """Keys as in `services.metric_table.NODE`. Times are seconds."""
-    meter, replica, upkeep = node.meter, node.replica, node.upkeep
+    meter, hosted = node.meter, node.sole
+    replica = hosted.replica
     now = node.clock.now()
     status = node.consensus.status(replica.vbucket)
     pressure = node.store.pressure()
@@ -19,7 +20,7 @@ def node_stats(node: Node) -> dict[str, object]:
         "rows_swept": meter.rows_swept,
         "sweep_backlog": max(0, due_ms) / 1000,
         "earliest_expiry": (replica.earliest_expiry or 0) / 1000,
-        "readable": int(node.is_readable),
+        "readable": int(hosted.is_readable),
         "term": status["term"],
         "applied_index": replica.applied_index,
         "commit_index": status["commit"],
@@ -31,16 +32,16 @@ def node_stats(node: Node) -> dict[str, object]:
         "log_time_age": max(0, now.wall_ms - replica.log_time) / 1000,
         "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
         "sessions": len(replica.sessions),
-        "iterates_open": node.scans.count,
+        "iterates_open": hosted.scans.count,
         "job_running": int(node.jobs.is_running),
         "backups_taken": node.jobs.backups_taken,
         "restores_done": node.jobs.restores_done,
         "jobs_failed": node.jobs.jobs_failed,
         "last_backup": node.jobs.last_backup_ms / 1000,
-        "entries_waiting": node.writes.waiting_entries,
-        "entries_unapplied": node.unapplied_entries,
+        "entries_waiting": hosted.writes.waiting_entries,
+        "entries_unapplied": len(hosted.unapplied),
         "engine_stopped": int(pressure.stopped),
         "engine_delayed": pressure.delayed_bytes_per_s,
         "disk_free": node.store.free_bytes(),
-        "disk_free_min": upkeep.free_bytes_min,
+        "disk_free_min": node.disk.free_bytes_min,
     }

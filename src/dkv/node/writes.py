@@ -1,7 +1,8 @@
 """Writes on their way: proposed, in the log, not yet applied.
 
 A call waits here under the index its entry got. An entry that comes back with the same term is ours and answers its
-calls; one with another term took the place of ours, which can then never be applied.
+calls, whoever leads by then; one with another term took the place of ours, which can then never be applied. Without a
+quorum neither comes: time ends the wait, and nobody knows.
 """
 
 from collections.abc import Sequence
@@ -24,13 +25,15 @@ class Waiting(NamedTuple):
     term: int
     call_ids: list[int]
     answers: list[PutReplies]
+    proposed_ms: int
 
 
 class Writes:
     """Owns the calls between proposal and application. Bounded by Raft's limit on uncommitted bytes."""
 
-    def __init__(self, replica: Replica, consensus: Consensus, limits: Limits, meter: Meter) -> None:
+    def __init__(self, replica: Replica, consensus: Consensus, limits: Limits, meter: Meter, timeout_ms: int) -> None:
         self._replica, self._consensus, self._limits, self._meter = replica, consensus, limits, meter
+        self._timeout_ms = timeout_ms
         self._waiting: dict[int, Waiting] = {}
 
     @property
@@ -60,7 +63,7 @@ class Writes:
         term, index = accepted
         self._meter.entry_commands.observe(len(commands))
         self._replica.note_proposed(index, term, proposal)
-        self._waiting[index] = Waiting(term, call_ids, answers)
+        self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms)
 
     def answer(self, results: Sequence[EntryResult], turn: Turn) -> None:
         """Answer the calls whose entries were applied."""
@@ -73,11 +76,12 @@ class Writes:
                 continue
             _answer_runs(waiting, result.outcomes, result.log_time, turn)
 
-    def leadership_lost(self, turn: Turn) -> None:
-        """What waits may still be committed by the next leader: nobody can know now."""
-        for waiting in self._waiting.values():
-            _fail_all(turn, waiting.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
-        self._waiting.clear()
+    def give_up(self, turn: Turn, now: Now) -> None:
+        """Answers those that have waited for a quorum too long: what they wait for may still be committed."""
+        oldest_ms = now.monotonic_ms - self._timeout_ms
+        for index in [index for index, each in self._waiting.items() if each.proposed_ms <= oldest_ms]:
+            waiting = self._waiting.pop(index)
+            _fail_all(turn, waiting.call_ids, OutcomeUnknown("context deadline exceeded"))
 
 
 def _answer_runs(waiting: Waiting, outcomes: Sequence[Outcome], log_time: int, turn: Turn) -> None:

@@ -1,6 +1,6 @@
 """Consensus and its log: entries go in, committed entries come out, once, in order, durable on a quorum."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Conf = tuple[list[int], list[int], list[int], list[int], bool]
@@ -38,8 +38,21 @@ class Consensus(Protocol):
     def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None: ...
     def campaign(self, vbucket: int) -> bool: ...
     def tick(self, count: int) -> None: ...
+    def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
+        """Messages of peers (vBucket, bytes). Returns those that were ignored: (position, reason)."""
+
     def propose(self, vbucket: int, data: bytes) -> tuple[int, int] | None:
         """(term, index), or None: not the leader, or not now."""
+
+    def read_index(self, vbucket: int, context: bytes) -> bool:
+        """Ask the quorum up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`. False:
+        not the leader, or not yet."""
+
+    def apply_conf_change(self, vbucket: int, index: int, data: bytes) -> Conf:
+        """The members that a committed entry of kind 1 or 2 leads to; they go into its batch."""
+
+    def transfer_leader(self, vbucket: int, to: int) -> bool:
+        """Begin to hand leadership to a replica. Proposals are refused until it is done or an election has passed."""
 
     def advance(self) -> list[Ready]:
         """Acknowledge what became durable, hand new writes to the log, return the groups that have news.

@@ -19,7 +19,7 @@ class Conditions:
     def __init__(self, node: Node, logger: logging.Logger) -> None:
         self._node, self._logger = node, logger
         self._told = dict.fromkeys(TEXTS, False)
-        self._told["clock"] = node.replica.clock.frozen  # the start has spoken of it
+        self._told["clock"] = node.sole.replica.clock.frozen  # the start has spoken of it
 
     def look(self) -> None:
         """Says what has changed since the last look."""
@@ -31,8 +31,8 @@ class Conditions:
     def _now(self) -> dict[str, bool]:
         node = self._node
         return {
-            "disk": node.upkeep.disk_full(node.clock.now()) is not None,
+            "disk": node.disk.full(node.clock.now()) is not None,
             "engine": node.store.pressure().stopped,
-            "clock": node.replica.clock.frozen,
-            "leader": not node.is_readable,
+            "clock": node.sole.replica.clock.frozen,
+            "leader": not node.sole.is_serving,
         }

@@ -17,7 +17,7 @@ MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
 def begin_with_backup(parts: Parts, path: str, signals: Signals, notifier: Notifier) -> None:
     """Turns until it is restored, or a signal. Raises FolderRefused when there are data, or what is wrong with it."""
     node = parts.node
-    if node.replica.change_number:
+    if node.sole.replica.change_number:
         raise FolderRefused(
             f"{parts.folder.path} has data already; nothing was changed. Start without --restore-from, and restore "
             "with dkvctl --restore"

@@ -75,7 +75,7 @@ def _serve(settings: Settings, logs: Logs) -> int:
 
 def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> None:
     """A clock far ahead of the last write may be wrong, and would expire keys for good (INVARIANTS 7)."""
-    clock, now = parts.node.replica.clock, parts.node.clock.now()
+    clock, now = parts.node.sole.replica.clock, parts.node.clock.now()
     if not clock.frozen:
         return
     if settings.confirm_clock:
@@ -97,7 +97,7 @@ def _turn_until_signal(parts: Parts, reports: Reports, signals: Signals, logs: L
             if signals.has_wishes:
                 _grant(signals, reports, logs)
     except (StorageFailed, InvariantBroken) as failure:
-        replica = parts.node.replica
+        replica = parts.node.sole.replica
         logs.logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
         raise
     logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
@@ -127,5 +127,5 @@ def _listen(parts: Parts, settings: Settings, logger: logging.Logger) -> str:
 def _announcement(parts: Parts, settings: Settings, served: str, seconds: float) -> str:
     return (
         f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; "
-        f"recovered {parts.node.replica.change_number} changes in {seconds:.2f} s"
+        f"recovered {parts.node.sole.replica.change_number} changes in {seconds:.2f} s"
     )

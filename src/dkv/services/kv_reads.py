@@ -6,13 +6,13 @@ damaged row raises Corrupt: that is the engine's failure, not the caller's, and 
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Protocol
 
 from dkv.model.errors import DkvError, LimitExceeded, NoLeader, StaleRead
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
 from dkv.services.checks import check_consistency, check_key, check_payload
-from dkv.services.turn import PointRead, ScanRequest, Slices, Turn, View
+from dkv.services.turn import LINEARIZABLE, SEQUENTIAL, PointRead, ReadTerms, ScanRequest, Slices, Turn, View
 from dkv.vbucket.rows import decode_row, ts_of_expires_at
 from dkv.wire import messages as wire
 from dkv.wire.kv import (
@@ -33,15 +33,6 @@ NOT_READABLE = "no leader is known for this vBucket, try again"
 WRONG_START = "StartKey must have the same prefix as PrefixKey"
 
 
-class Terms(NamedTuple):
-    """What a read asks beyond its keys."""
-
-    consistency: int
-    change_number_min: int
-
-
-PLAIN = Terms(wire.ReadConsistency.SEQUENTIAL, 0)
-LINEARIZABLE = Terms(wire.ReadConsistency.LINEARIZABLE, 0)
 LINEARIZABLE_ENDINGS = (LINEARIZABLE_STRICT, b"\x10\x01")
 """How GetRequest asks for it, behind the key: our clients and the original's. Here nothing weaker is ever served."""
 
@@ -71,20 +62,21 @@ class KvReads:
             plain = (plain_get_key(message[:cut]) for message in messages if message.endswith(ending))
             keys = [key for key in plain if key is not None]
             if len(keys) == len(messages):
-                turn.reads.append(PointRead(keys, partial(answer_gets, call_ids, terms=LINEARIZABLE), call_ids))
+                answer = partial(answer_gets, call_ids, terms=LINEARIZABLE)
+                turn.reads.append(PointRead(keys, answer, call_ids, LINEARIZABLE))
                 return
         ids, requests = parse_each(self._parse_get, call_ids, messages, turn)
-        groups: dict[Terms, tuple[list[int], list[bytes]]] = {}
+        groups: dict[ReadTerms, tuple[list[int], list[bytes]]] = {}
         for call_id, (key, terms) in zip(ids, requests, strict=True):
             group_ids, keys = groups.setdefault(terms, ([], []))
             group_ids.append(call_id)
             keys.append(key)
         for terms, (group_ids, keys) in groups.items():
-            turn.reads.append(PointRead(keys, partial(answer_gets, group_ids, terms=terms), group_ids))
+            turn.reads.append(PointRead(keys, partial(answer_gets, group_ids, terms=terms), group_ids, terms))
 
-    def _parse_get(self, message: bytes) -> tuple[bytes, Terms]:
+    def _parse_get(self, message: bytes) -> tuple[bytes, ReadTerms]:
         request = wire.GetRequest.FromString(message)
-        terms = Terms(check_consistency(request.readConsistency), request.minChangeNumber)
+        terms = read_terms(request)
         return check_key(request.key, self._limits), terms
 
     def multi_get(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
@@ -92,9 +84,9 @@ class KvReads:
         ids, requests = parse_each(self._parse_multi_get, call_ids, messages, turn)
         for call_id, (keys, terms) in zip(ids, requests, strict=True):
             answer = partial(answer_multi_get, call_id, keys, terms, self._limits.reply_bytes_max)
-            turn.reads.append(PointRead(keys, answer, [call_id]))
+            turn.reads.append(PointRead(keys, answer, [call_id], terms))
 
-    def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], Terms]:
+    def _parse_multi_get(self, message: bytes) -> tuple[list[bytes], ReadTerms]:
         request = wire.MultiGetRequest.FromString(message)
         keys = list(request.keys)
         if len(keys) > self._limits.multi_get_keys_max:
@@ -104,7 +96,7 @@ class KvReads:
             for index, key in enumerate(keys):
                 check_key(key, self._limits, index)
         check_payload(sum(lengths), self._limits)
-        return keys, Terms(check_consistency(request.readConsistency), request.minChangeNumber)
+        return keys, read_terms(request)
 
     def iterate(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """IterateRequest. A start that lacks the prefix is told in the stream, as the original does."""
@@ -116,17 +108,30 @@ class KvReads:
                 turn.finished.append((call_id, 0, "", b"", -1))
                 continue
             scan = scan_of(call_id, request)
-            if request.minChangeNumber:
-                terms = Terms(request.readConsistency, request.minChangeNumber)
-                turn.reads.append(PointRead([], partial(open_scan, scan, terms)))
-            else:
+            if (terms := read_terms(request)) == SEQUENTIAL:
                 turn.scans.append(scan)
+            else:
+                turn.reads.append(PointRead([], partial(open_scan, scan, terms), [call_id], terms))
 
     @staticmethod
     def _parse_iterate(message: bytes) -> wire.IterateRequest:
         request = wire.IterateRequest.FromString(message)
         check_consistency(request.readConsistency)
         return request
+
+
+class HasTerms(Protocol):
+    """The requests that read."""
+
+    readConsistency: int  # noqa: N815 (the name on the wire)
+    minChangeNumber: int  # noqa: N815
+    maxStalenessMs: int  # noqa: N815
+
+
+def read_terms(request: HasTerms) -> ReadTerms:
+    """What a request asks for. Raises InvalidRequest for a level that nobody knows."""
+    level = check_consistency(request.readConsistency)
+    return ReadTerms(level == wire.ReadConsistency.LINEARIZABLE, request.minChangeNumber, request.maxStalenessMs)
 
 
 def scan_of(call_id: int, request: wire.IterateRequest) -> ScanRequest:
@@ -159,24 +164,22 @@ def live(row: bytes, log_time: int) -> tuple[bytes, int] | None:
     return (value, ts_of_expires_at(expires_at)) if expires_at > log_time else None
 
 
-def refusal(terms: Terms, view: View) -> DkvError | None:
+def refusal(terms: ReadTerms, view: View) -> DkvError | None:
     """Why this view may not answer; None when it may."""
     if not view.is_readable:
         return NoLeader(NOT_READABLE)
-    lag = terms.change_number_min - view.change_number
-    if lag > 0:
-        text = f"change {terms.change_number_min} is not applied here yet, the latest is {view.change_number}"
-        return StaleRead(text, lag)
+    if terms.change_number_min > view.change_number:
+        return StaleRead.behind(terms.change_number_min, view.change_number)
     return None
 
 
-def answer_gets(call_ids: Sequence[int], turn: Turn, slices: Slices, view: View, terms: Terms = PLAIN) -> None:
+def answer_gets(call_ids: Sequence[int], turn: Turn, slices: Slices, view: View, terms: ReadTerms = SEQUENTIAL) -> None:
     """GetResponses of calls with the same terms."""
     if (error := refusal(terms, view)) is not None:
         for call_id in call_ids:
             fail(turn, call_id, error)
         return
-    token = read_token(view.change_number, terms.consistency)
+    token = read_token(view.change_number, terms.is_linearizable, view.staleness_ms)
     start = 0
     for rows in slices:
         replies = get_replies(rows, token)
@@ -199,7 +202,7 @@ def _expiring(row: bytes | None, log_time: int, token: bytes) -> bytes:
 def answer_multi_get(
     call_id: int,
     keys: list[bytes],
-    terms: Terms,
+    terms: ReadTerms,
     reply_bytes_max: int,
     turn: Turn,
     slices: Slices,
@@ -220,7 +223,7 @@ def answer_multi_get(
                 fail(turn, call_id, LimitExceeded("reply bytes", reply_bytes_max, reply_bytes))
                 return
         start = end
-    parts.append(read_token(view.change_number, terms.consistency))
+    parts.append(read_token(view.change_number, terms.is_linearizable, view.staleness_ms))
     turn.reply_ids.append(call_id)
     turn.replies.append(b"".join(parts))
 
@@ -238,7 +241,7 @@ def _pairs(keys: Sequence[bytes], rows: Sequence[bytes | None], log_time: int) -
             yield pair(key, *found)
 
 
-def open_scan(scan: ScanRequest, terms: Terms, turn: Turn, slices: Slices, view: View) -> None:
+def open_scan(scan: ScanRequest, terms: ReadTerms, turn: Turn, slices: Slices, view: View) -> None:
     """Hands the scan to the turn when the view is new enough."""
     if (error := refusal(terms, view)) is not None:
         fail(turn, scan.call_id, error)

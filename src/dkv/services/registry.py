@@ -17,7 +17,20 @@ from dkv.services.ops import OpsService
 from dkv.services.reflection import ReflectionService
 from dkv.services.replication import ReplicationService
 from dkv.services.turn import Turn
+from dkv.wire import methods
 from dkv.wire.methods import METHODS, services_of
+
+WRITES = frozenset(
+    (
+        methods.PUT,
+        methods.DELETE,
+        methods.MULTI_PUT,
+        methods.COMPARE_AND_SET,
+        methods.DELETE_RANGE,
+        methods.ADD_REPLICA,
+        methods.REMOVE_REPLICA,
+    )
+)
 
 
 class Services:
@@ -47,6 +60,10 @@ class Services:
         self._accepts = [accepts[number] for number in sorted(accepts)]
         self.methods: list[tuple[str, int]] = [METHODS[number] for number in sorted(accepts)]
         """(path, mode) of what this role serves: what an edge server is made with; its numbers are places here."""
+        self.writes: frozenset[int] = frozenset(
+            place for place, number in enumerate(sorted(accepts)) if number in WRITES
+        )
+        """The places of what only a leader answers."""
         self.discovery_node.beat(self.health.is_serving)
 
     def accept(self, method: int, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:

@@ -6,7 +6,7 @@ The node owns the order: services accept calls, the node proposes and applies, t
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dkv.model.backups import Finished, Order, Progress
 from dkv.model.commands import Command, Outcome
@@ -22,6 +22,21 @@ Slices = Iterable[list[bytes | None]]
 """Rows (None: no row), a few at a time. They are read as they are taken: who has enough stops taking."""
 
 
+class ReadTerms(NamedTuple):
+    """What a read asks of the state that it is answered from (DESIGN 7)."""
+
+    is_linearizable: bool = False
+    """It sees every write that was acknowledged before it began."""
+    change_number_min: int = 0
+    """It sees this change."""
+    staleness_ms_max: int = 0
+    """It sees every write that was acknowledged so long before it began, or longer; 0: no bound."""
+
+
+SEQUENTIAL = ReadTerms()
+LINEARIZABLE = ReadTerms(is_linearizable=True)
+
+
 @dataclass(slots=True)
 class PointRead:
     """Rows wanted by the calls of one batch, flattened; `answer` gets them in the same order."""
@@ -31,7 +46,8 @@ class PointRead:
     answer: Callable[["Turn", Slices, "View"], None]
     """Called with what is read and with what is true at this turn."""
     call_ids: Sequence[int] = ()
-    """Who is told when the engine meets damage instead."""
+    """Who is told when it cannot be answered."""
+    terms: ReadTerms = SEQUENTIAL
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +65,8 @@ class View:
     """The oldest in the history; `change_number` + 1 when none is kept."""
     slaves: Callable[[], Sequence[bytes]] = list
     """The addresses of the slaves that are registered."""
+    staleness_ms: int = 0
+    """Everything that was acknowledged so long ago is in it; 0 where this node alone has the vBucket."""
 
 
 @dataclass(slots=True)

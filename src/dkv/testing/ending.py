@@ -47,7 +47,7 @@ class Ending:
 
     def _check(self, final: dict[bytes, bytes | None], expired_at: int) -> None:
         history = self._world.history
-        latest = self._world.alive().node.replica.change_number
+        latest = self._world.alive().node.sole.replica.change_number
         complaints = [
             *checks.only_written_values(history),
             *checks.acknowledged_present(history, final),
@@ -73,7 +73,7 @@ class Ending:
 
     def _is_at_rest(self, life: Life) -> bool:
         is_idle = all(each.call is None for each in self._world.callers)
-        return is_idle and life.node.is_readable and life.edge.waiting() + life.edge.open_calls() == 0
+        return is_idle and life.node.sole.is_readable and life.edge.waiting() + life.edge.open_calls() == 0
 
     def _one(self, method: Method, entry: Entry) -> Call:
         """One operation alone, which has to succeed."""
@@ -86,12 +86,12 @@ class Ending:
     def _expired_at(self) -> int:
         """What is due by then has to be gone. Where the clock never jumped, log time has followed it."""
         if self._had_jumps:
-            return self._world.alive().node.replica.log_time
+            return self._world.alive().node.sole.replica.log_time
         return self._world.machine.clock.now().wall_ms - REST_MS // 2
 
     def _swept(self) -> None:
         """Nothing that expired by log time is left in the expiry index of a node at rest (INVARIANTS 9)."""
-        replica = self._world.alive().node.replica
+        replica = self._world.alive().node.sole.replica
         scan = self._world.machine.store.scan(*replica.expired_range())
         left = [decode_expiry_key(row_key) for row_key, _ in scan.take(1_000, 1 << 20)]
         scan.close()
@@ -100,14 +100,14 @@ class Ending:
 
     def _nothing_left(self) -> None:
         """No block of spaces but the one that is served has rows: restores that were cut short are cleared away."""
-        for start, end in unnamed_ranges([self._world.alive().node.replica.space]):
+        for start, end in unnamed_ranges([self._world.alive().node.sole.replica.space]):
             scan = self._world.machine.store.scan(start, end)
             if rows := scan.take(1, 1):
                 raise Broken(f"a row of no block that is served: {rows[0][0].hex()}")
 
     def _probe(self) -> bytes:
         """Writes on a quiet node take the next numbers, one each. Returns the last value written."""
-        before = self._world.alive().node.replica.change_number
+        before = self._world.alive().node.sole.replica.change_number
         value = b""
         for i in range(1, PROBES + 1):
             value = b"p%d" % i
@@ -118,7 +118,7 @@ class Ending:
 
     def _follow(self) -> None:
         """Who follows gets to the latest change, wherever it was."""
-        latest = self._world.alive().node.replica.change_number
+        latest = self._world.alive().node.sole.replica.change_number
         for _ in range(FOLLOW_ROUNDS_MAX):
             late = [each for each in self._world.followers if each.next_number <= latest]
             if not late:

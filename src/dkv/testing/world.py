@@ -85,7 +85,9 @@ class World:
         except StorageFailed as failure:
             self.end_life_somehow(f"the node ends: {failure}")
             return
-        self.trace.add(f"turn, applied {life.node.replica.applied_index}, log time {life.node.replica.log_time}")
+        self.trace.add(
+            f"turn, applied {life.node.sole.replica.applied_index}, log time {life.node.sole.replica.log_time}"
+        )
         self._deliver(life)
         self._must_end_after_failure(life)
 
@@ -115,7 +117,7 @@ class World:
                 self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
             for follower in self.followers:
                 if follower.call_id == reply.call_id:
-                    line = follower.replied(reply, life.node.replica.history_id)
+                    line = follower.replied(reply, life.node.sole.replica.history_id)
                     self.trace.add(f"end of follower {follower.number}: {line}")
         if life.edge.violations:
             raise Broken("; ".join(life.edge.violations))

@@ -25,7 +25,8 @@ _VALUE_LONG = STATUS_OK + b"\x12"
 _FOUND = tag(100, 0) + b"\x01"
 _GET_EXPIRY = tag(101, 0)
 _GET_APPLIED = tag(102, 0)
-_GET_SERVED = tag(103, 0)
+_SERVED_LINEARIZABLE = tag(103, 0) + b"\x01"
+_GET_STALENESS = tag(104, 0)
 _CHANGE_NUMBER = tag(100, 0)
 _HISTORY_ID = tag(101, 2)
 _LOG_TIME = tag(102, 0)
@@ -106,10 +107,12 @@ def _number(message: bytes, at: int) -> tuple[int, int]:
     return 0, len(message) + 1
 
 
-def read_token(applied: int, served: int) -> bytes:
-    """End of a read's reply: latest change number applied, and the consistency served."""
+def read_token(applied: int, is_linearizable: bool, staleness_ms: int) -> bytes:
+    """End of a read's reply: latest change number applied, the consistency served, and how old the state may be."""
     token = _GET_APPLIED + varint(applied) if applied else b""
-    return token + _GET_SERVED + varint(served) if served else token
+    if is_linearizable:
+        return token + _SERVED_LINEARIZABLE
+    return token + _GET_STALENESS + varint(staleness_ms) if staleness_ms else token
 
 
 def get_reply(value: bytes, expire_ts: int, token: bytes) -> bytes:

@@ -124,6 +124,7 @@ class GetRequest(Message):
     readConsistency: int
     minChangeNumber: int
     strict: bool
+    maxStalenessMs: int
     def __init__(
         self,
         *,
@@ -131,6 +132,7 @@ class GetRequest(Message):
         readConsistency: int | None = ...,
         minChangeNumber: int | None = ...,
         strict: bool | None = ...,
+        maxStalenessMs: int | None = ...,
     ) -> None: ...
 
 class GetResponse(Message):
@@ -140,6 +142,7 @@ class GetResponse(Message):
     expireTS: int
     appliedChangeNumber: int
     servedConsistency: int
+    stalenessMs: int
     def __init__(
         self,
         *,
@@ -149,6 +152,7 @@ class GetResponse(Message):
         expireTS: int | None = ...,
         appliedChangeNumber: int | None = ...,
         servedConsistency: int | None = ...,
+        stalenessMs: int | None = ...,
     ) -> None: ...
 
 class MultiGetRequest(Message):
@@ -156,6 +160,7 @@ class MultiGetRequest(Message):
     readConsistency: int
     minChangeNumber: int
     strict: bool
+    maxStalenessMs: int
     def __init__(
         self,
         *,
@@ -163,6 +168,7 @@ class MultiGetRequest(Message):
         readConsistency: int | None = ...,
         minChangeNumber: int | None = ...,
         strict: bool | None = ...,
+        maxStalenessMs: int | None = ...,
     ) -> None: ...
 
 class MultiGetResponse(Message):
@@ -170,6 +176,7 @@ class MultiGetResponse(Message):
     keyValues: RepeatedCompositeFieldContainer[KVPair]
     appliedChangeNumber: int
     servedConsistency: int
+    stalenessMs: int
     def __init__(
         self,
         *,
@@ -177,6 +184,7 @@ class MultiGetResponse(Message):
         keyValues: Iterable[KVPair] | None = ...,
         appliedChangeNumber: int | None = ...,
         servedConsistency: int | None = ...,
+        stalenessMs: int | None = ...,
     ) -> None: ...
 
 class CompareAndSetRequest(Message):
@@ -224,6 +232,7 @@ class IterateRequest(Message):
     limit: int
     reverse: bool
     minChangeNumber: int
+    maxStalenessMs: int
     def __init__(
         self,
         *,
@@ -233,6 +242,7 @@ class IterateRequest(Message):
         limit: int | None = ...,
         reverse: bool | None = ...,
         minChangeNumber: int | None = ...,
+        maxStalenessMs: int | None = ...,
     ) -> None: ...
 
 class IterateResponse(Message):

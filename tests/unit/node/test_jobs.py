@@ -55,9 +55,9 @@ def test_streams_tell_every_phase_and_end_with_the_facts() -> None:
         settle(house, call_id)
         told = [pb.BackupProgress.FromString(item) for item in house.stream(call_id)]
         phases.append([each.phase for each in told])
-        assert told[-1].historyId == house.node.replica.history_id
-        assert told[-1].changeNumber == house.node.replica.change_number
-        assert told[-1].logTime == house.node.replica.log_time
+        assert told[-1].historyId == house.node.sole.replica.history_id
+        assert told[-1].changeNumber == house.node.sole.replica.change_number
+        assert told[-1].logTime == house.node.sole.replica.log_time
     assert phases[0] == sorted(phases[0])
     assert {pb.BackupPhase.BACKUP_PHASE_CHECKPOINT, pb.BackupPhase.BACKUP_PHASE_COPY} <= set(phases[0])
     assert {pb.BackupPhase.BACKUP_PHASE_VERIFY, pb.BackupPhase.BACKUP_PHASE_SWITCH} <= set(phases[1])
@@ -157,20 +157,20 @@ def test_job_without_a_call_has_its_outcome() -> None:
         house.node.jobs.start(BackupOrder(PATH))
     while running.outcome is None:
         house.settle()
-    assert running.outcome == Finished(1, house.node.replica.history_id, house.node.replica.log_time)
+    assert running.outcome == Finished(1, house.node.sole.replica.history_id, house.node.sole.replica.log_time)
 
 
 def test_writes_around_the_switch_are_answered_under_their_own_history() -> None:
     """Before it, of the old one; from it on, of the new one, with numbers above it."""
     house = backed_up()
-    old = house.node.replica.history_id
+    old = house.node.sole.replica.history_id
     house.node.jobs.start(RestoreOrder(PATH))
     replies = []
     for _ in range(100):
         replies.append(house.put(b"k", b"new"))
         house.settle()
     told = [pb.PutResponse.FromString(house.reply(call_id)[1]) for call_id in replies]
-    assert {each.historyId for each in told} == {old, house.node.replica.history_id}
+    assert {each.historyId for each in told} == {old, house.node.sole.replica.history_id}
     numbers = [each.changeNumber for each in told]
     assert len(set(range(numbers[0], numbers[-1] + 1)) - set(numbers)) == 1
     assert house.value_of(b"k") == (True, b"new")
@@ -240,7 +240,7 @@ def test_log_before_a_restore_is_cut_once_the_engine_has_synced_behind_it() -> N
     house = backed_up()
     before = house.node.consensus.log_bounds(1).first_index
     assert settle(house, call(house, methods.RESTORE))[0] == 0
-    restored_at = house.node.replica.applied_index
+    restored_at = house.node.sole.replica.applied_index
     for _ in range(5):
         house.clock.advance(1_000)
         house.settle()

@@ -179,16 +179,16 @@ def test_key_with_ttl_vanishes_when_the_clock_passes_without_other_writes() -> N
     assert house.value_of(b"k") == (False, b"")
     house.clock.advance(2_000)
     house.settle()
-    assert house.store.get_many(house.node.replica.row_keys([b"k"])) == [None]
+    assert house.store.get_many(house.node.sole.replica.row_keys([b"k"])) == [None]
 
 
 def test_idle_log_notes_the_time_so_that_a_restart_does_not_look_like_a_jump() -> None:
     """After ten idle minutes the log time follows the clock without any client."""
     house = House()
-    before = house.node.replica.log_time
+    before = house.node.sole.replica.log_time
     house.clock.advance(700_000)
     house.settle()
-    assert house.node.replica.log_time > before
+    assert house.node.sole.replica.log_time > before
 
 
 def test_iterate_sees_the_state_of_its_start_and_ends() -> None:
@@ -231,7 +231,7 @@ def test_iterate_whose_reader_stands_still_is_ended_with_the_key_to_resume_from(
     seen = [pb.IterateResponse.FromString(item).key for item in house._replies[call_id].items]
     assert 1 <= len(seen) < 8
     assert house.reply(call_id)[2] == f"the reader made no progress for 60 s; resume after the key {seen[-1]!r}"
-    assert house.node.scans.count == 0
+    assert house.node.sole.scans.count == 0
 
 
 def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> None:
@@ -244,7 +244,7 @@ def test_engine_sync_cuts_the_log_only_up_to_what_was_applied_before_it() -> Non
     house.settle()
     state = house.log.state(VBUCKET)
     assert state is not None
-    assert 2 < state[1] <= house.node.replica.applied_index
+    assert 2 < state[1] <= house.node.sole.replica.applied_index
 
 
 def test_history_beyond_its_budget_goes_from_log_and_engine() -> None:
@@ -255,7 +255,7 @@ def test_history_beyond_its_budget_goes_from_log_and_engine() -> None:
         house.settle()
     house.clock.advance(5_000)
     house.settle()
-    replica = house.node.replica
+    replica = house.node.sole.replica
     state = house.log.state(VBUCKET)
     scan = house.store.scan(*replica.outcomes_after(0))
     rows = [decode_outcomes_at(row) for row in scan.take(100, 1 << 20)]
@@ -277,7 +277,7 @@ def test_history_within_its_budget_is_kept_and_raft_lets_go_of_it() -> None:
     state = house.log.state(VBUCKET)
     assert state is not None
     assert state[1] == 2
-    assert house.node.replica.earliest_change == 1
+    assert house.node.sole.replica.earliest_change == 1
     assert house.node.consensus.status(VBUCKET)["first_index"] > 9
 
 
@@ -287,7 +287,7 @@ def test_history_after_an_open_begins_where_the_log_does() -> None:
     for number in range(5):
         house.put(b"k%d" % number, b"v")
         house.settle()
-    house.node.consensus.cut(VBUCKET, house.node.replica.applied_index - 2)
+    house.node.consensus.cut(VBUCKET, house.node.sole.replica.applied_index - 2)
     house.log.close()
     consensus = NativeConsensus(Raft(seed=2), SimulatedLog(house.disk))
     replica = open_vbucket(VBUCKET, REPLICA, house.store, consensus, house.clock, FixedRandom())

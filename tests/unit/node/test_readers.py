@@ -118,7 +118,7 @@ def test_reader_gets_the_log_from_its_number_on_and_then_what_comes(house: Open,
     home.put(b"x", b"y")
     assert reader.take() == [9, 10]
     assert reader.messages[-1].nextChangeNumber == 11
-    assert home.life.node.history.tail.first_index is not None
+    assert home.life.node.sole.history.tail.first_index is not None
 
 
 def test_reader_from_now_gets_only_what_comes(house: Open) -> None:
@@ -140,7 +140,7 @@ def test_reader_of_a_new_change_waits_for_no_poll(house: Open) -> None:
     home.life.edge.take_items(reader.call_id)
     request = pb.PutRequest(key=b"k", value=b"v").SerializeToString()
     home.life.edge.call(methods.PUT, request)
-    while home.node.replica.change_number == 0:
+    while home.node.sole.replica.change_number == 0:
         assert home.life.edge.take_items(reader.call_id) == []
         home.node.turn(0)
         home.life.log.step_disk()
@@ -166,7 +166,7 @@ def test_reader_of_purged_changes_is_told_the_bounds(house: Open) -> None:
     home = house(Retention(0, 1))
     home.fill(8)
     home.pass_time(5_000)
-    oldest = home.node.replica.earliest_change
+    oldest = home.node.sole.replica.earliest_change
     assert oldest > 2
     reader = home.follow(fromChangeNumber=2)
     assert reader.take() == []
@@ -191,7 +191,7 @@ def test_reader_whose_history_ends_under_it_is_told_so(house: Open) -> None:
     home.fill(2)
     reader = home.follow()
     assert reader.take() == [1, 2]
-    home.node.replica.history_id = b"n" * 16
+    home.node.sole.replica.history_id = b"n" * 16
     home.put(b"x")
     assert reader.take() == []
     assert isinstance(reader.error, HistoryPurged)
@@ -216,7 +216,7 @@ def test_reader_that_is_purged_while_it_reads_is_told_so(house: Open) -> None:
     home.settle()
     home.fill(4)
     home.pass_time(5_000)
-    assert home.node.replica.earliest_change > 4
+    assert home.node.sole.replica.earliest_change > 4
     assert reader.take() == [1, 2, 3]
     assert reader.take() == []
     assert isinstance(reader.error, HistoryPurged)
@@ -226,17 +226,17 @@ def test_reader_beside_a_cut_of_what_it_waits_for_reads_on_behind_it(house: Open
     """The log was cut between the question for entries and the answer, but not beyond the reader's next change."""
     home = house()
     home.fill(3)
-    place = home.node.history.place(3, b"")
+    place = home.node.sole.history.place(3, b"")
     place.index = 2
-    assert list(home.node.history.entries(place)) == []
-    index = home.node.history.place(3, b"").index
-    row = home.node.history.outcomes_at(index)
-    home.machine.store.write(home.node.replica.cut_history(index - 1, row.outcomes))
+    assert list(home.node.sole.history.entries(place)) == []
+    index = home.node.sole.history.place(3, b"").index
+    row = home.node.sole.history.outcomes_at(index)
+    home.machine.store.write(home.node.sole.replica.cut_history(index - 1, row.outcomes))
     home.node.consensus.cut(1, index - 1)
-    assert home.node.history.collect()
-    assert list(home.node.history.entries(place)) == []
-    assert home.node.history.collect()
-    assert [entry.first_number for entry in home.node.history.entries(place)] == [3]
+    assert home.node.sole.history.collect()
+    assert list(home.node.sole.history.entries(place)) == []
+    assert home.node.sole.history.collect()
+    assert [entry.first_number for entry in home.node.sole.history.entries(place)] == [3]
 
 
 def test_log_that_cannot_be_read_ends_the_node(house: Open) -> None:
@@ -253,7 +253,7 @@ def test_change_without_an_outcomes_row_ends_the_node(house: Open) -> None:
     """The engine lost what the metadata row says it has."""
     home = house()
     home.fill(3)
-    home.machine.store.write(RowBatch([], [home.node.replica.outcomes_after(0)]))
+    home.machine.store.write(RowBatch([], [home.node.sole.replica.outcomes_after(0)]))
     home.follow(fromChangeNumber=2)
     with pytest.raises(Corrupt, match="change 2 has no outcomes row"):
         home.settle()
@@ -317,16 +317,17 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
     for at in range(6):
         home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
     reader = home.follow()
-    while not home.node.readers.count:
+    while not home.node.sole.readers.count:
         home.node.turn(0)
     home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
-    view, now = home.node._view(), home.machine.clock.now()
+    now = home.machine.clock.now()
+    view = home.node.sole.view(now)
     turn = readers.Turn(0)
-    home.node.readers.feed(turn, view, now, is_busy=True)
+    home.node.sole.readers.feed(turn, view, now, is_busy=True)
     ((_, (message,)),) = turn.items
     assert len(pb.StreamChangesResponse.FromString(message).changes) == 50  # 16, and nothing was applied: a whole entry
-    assert home.node.readers.has_more
-    assert home.node.readers.patience_ms == readers.BUSY_WAIT_MS
+    assert home.node.sole.readers.has_more
+    assert home.node.sole.readers.patience_ms == readers.BUSY_WAIT_MS
     assert reader.take() == numbers(51, 300)
 
 
@@ -350,7 +351,7 @@ def test_readers_beyond_their_number_are_refused(house: Open) -> None:
     assert isinstance(second.error, Overloaded)
     home.life.edge.leave(first.call_id)
     home.settle()
-    assert home.node.history.tail.first_index is None
+    assert home.node.sole.history.tail.first_index is None
     third = home.follow()
     third.take()
     assert third.error is None

@@ -15,10 +15,9 @@ def node() -> Any:
     """As much of a node as is looked at."""
     return SimpleNamespace(
         clock=SimpleNamespace(now=lambda: None),
-        upkeep=SimpleNamespace(disk_full=lambda _: None),
+        disk=SimpleNamespace(full=lambda _: None),
         store=SimpleNamespace(pressure=lambda: Pressure(False, 0)),
-        replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)),
-        is_readable=True,
+        sole=SimpleNamespace(replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)), is_serving=True),
     )
 
 
@@ -36,13 +35,13 @@ def test_condition_is_told_when_it_begins_and_when_it_ends(
 
     def set_to(holds: bool) -> None:
         if name == "disk":
-            node.upkeep.disk_full = lambda _: "full" if holds else None
+            node.disk.full = lambda _: "full" if holds else None
         elif name == "engine":
             node.store.pressure = lambda: Pressure(holds, 0)
         elif name == "clock":
-            node.replica.clock.frozen = holds
+            node.sole.replica.clock.frozen = holds
         else:
-            node.is_readable = not holds
+            node.sole.is_serving = not holds
 
     caplog.set_level(logging.WARNING)
     conditions = Conditions(node, logging.getLogger("conditions"))
@@ -57,5 +56,5 @@ def test_condition_is_told_when_it_begins_and_when_it_ends(
 def test_clock_that_the_start_has_told_of_is_not_told_again(node: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The start says more about it, and what to do."""
     caplog.set_level(logging.WARNING)
-    node.replica.clock.frozen = True
+    node.sole.replica.clock.frozen = True
     assert said(caplog, Conditions(node, logging.getLogger("conditions"))) == []

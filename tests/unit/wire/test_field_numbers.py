@@ -23,18 +23,19 @@ API = {
     "DeleteRequest": f"1 key bytes, {SESSION}",
     "DeleteResponse": f"1 status Status, {TOKEN}",
     "MultiPutRequest": f"1 putRequest repeated PutRequest, {SESSION}",
-    "GetRequest": "1 key bytes, 2 readConsistency ReadConsistency, 100 minChangeNumber uint64, 101 strict bool",
+    "GetRequest": "1 key bytes, 2 readConsistency ReadConsistency, 100 minChangeNumber uint64, 101 strict bool,"
+    " 102 maxStalenessMs uint64",
     "GetResponse": "1 status Status, 2 value bytes, 100 found bool, 101 expireTS uint64,"
-    " 102 appliedChangeNumber uint64, 103 servedConsistency ReadConsistency",
+    " 102 appliedChangeNumber uint64, 103 servedConsistency ReadConsistency, 104 stalenessMs uint64",
     "MultiGetRequest": "1 keys repeated bytes, 2 readConsistency ReadConsistency, 100 minChangeNumber uint64,"
-    " 101 strict bool",
+    " 101 strict bool, 102 maxStalenessMs uint64",
     "MultiGetResponse": "1 status Status, 2 keyValues repeated KVPair, 102 appliedChangeNumber uint64,"
-    " 103 servedConsistency ReadConsistency",
+    " 103 servedConsistency ReadConsistency, 104 stalenessMs uint64",
     "CompareAndSetRequest": f"1 key bytes, 2 oldValue bytes, 3 newValue bytes, 4 expireTS uint64, 100 ttlMs uint64,"
     f" {SESSION}",
     "CompareAndSetResponse": f"1 status Status, 2 updated bool, {TOKEN}",
     "IterateRequest": "1 keyPrefix bytes, 2 startKey bytes, 100 readConsistency ReadConsistency, 101 limit uint64,"
-    " 102 reverse bool, 103 minChangeNumber uint64",
+    " 102 reverse bool, 103 minChangeNumber uint64, 104 maxStalenessMs uint64",
     "IterateResponse": "1 status Status, 2 key bytes, 3 value bytes, 100 expireTS uint64",
     "GetChangesRequest": "1 fromChangeNumber uint64, 2 maxNumberOfChanges uint32, 100 historyId bytes,"
     " 101 encoding uint32",

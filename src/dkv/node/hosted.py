@@ -1,0 +1,319 @@
+"""One vBucket on this node: its replica, its part in the group, and whoever waits for it.
+
+What a turn does with a vBucket is here, in the order in which `node.Node` calls it; what is there once for all vBuckets
+of a node is there.
+
+Invariants kept here: nothing is read before the first entry of the own term (leader) or the first read index since the
+start (follower) is applied (5); batches given to the engine are at most 1 MiB or one entry, and under pressure applying
+waits (17).
+"""
+
+from collections.abc import Callable, Iterator
+from struct import Struct
+
+from dkv.model.errors import Corrupt, DkvError, NoLeader, Overloaded
+from dkv.model.limits import Limits
+from dkv.node.barriers import Barriers
+from dkv.node.disk import Disk
+from dkv.node.history import History
+from dkv.node.meter import Meter
+from dkv.node.peering import Peering
+from dkv.node.readers import Readers
+from dkv.node.scans import Scans
+from dkv.node.throttle import Throttle
+from dkv.node.upkeep import Upkeep
+from dkv.node.writes import Writes
+from dkv.ports.clock import Now
+from dkv.ports.consensus import Consensus, EntryTuple, Ready
+from dkv.ports.store import Store
+from dkv.services.calls import fail
+from dkv.services.turn import SEQUENTIAL, PointRead, Turn, View
+from dkv.vbucket.replica import EntryResult, Replica
+from dkv.wire.peer import Kind, pack_number, pack_numbers
+
+APPLY_BYTES_MAX = 1 << 20
+READ_KEYS = 32
+"""Rows that are read at once: few enough to fit into memory whatever they weigh, enough to share a crossing."""
+EMIT_BYTES = 8 << 20
+"""Replies of so many bytes do not wait for the end of the turn."""
+LEADER = 2
+NOBODY = 0
+STALENESS_UNKNOWN = (1 << 64) - 1
+_CONTEXT = Struct(">QQ")
+"""Of a read index: the node that asks, 0 for this one, and its request id."""
+
+
+class Hosted:
+    """Owned by the node. `peering` is None where no other node has the vBucket."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        *,
+        store: Store,
+        consensus: Consensus,
+        limits: Limits,
+        meter: Meter,
+        throttle: Throttle,
+        disk: Disk,
+        upkeep: Upkeep,
+        note_applied: Callable[[int, int, int], None],
+        peering: Peering | None,
+        node_of: Callable[[int], int],
+        first_request_id: int,
+        write_timeout_ms: int,
+    ) -> None:
+        """`note_applied` is told (vBucket, index, bytes); `node_of`: where a replica lives."""
+        self.replica: Replica = replica
+        self.vbucket: int = replica.vbucket
+        self._store, self._consensus, self._meter = store, consensus, meter
+        self._throttle, self._disk = throttle, disk
+        self._peering, self._node_of = peering, node_of
+        self._tell_applied = note_applied
+        self.upkeep: Upkeep = upkeep
+        self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
+        self.barriers: Barriers = Barriers(self._ask_for_index, first_request_id)
+        self.scans: Scans = Scans(store, replica, limits)
+        self.history: History = History(store, consensus, replica)
+        self.readers: Readers = Readers(self.history, limits)
+        self.unapplied: list[EntryTuple] = []
+        """Committed entries that wait for an engine that has stopped taking writes."""
+        self.leader: int = NOBODY
+        """The replica that leads, as far as this one knows."""
+        self.term: int = 0
+        self.is_leader: bool = False
+        self.is_readable: bool = False
+        """Something newer than what was there at the start is applied: once so, always so."""
+
+    @property
+    def is_leading(self) -> bool:
+        """Leads its group and has applied an entry of its own term: it may propose."""
+        return self.is_leader and self.replica.applied_term == self.term
+
+    @property
+    def leader_node(self) -> int:
+        """Where writes can go; 0: nobody knows."""
+        return self._node_of(self.leader) if self.leader else NOBODY
+
+    @property
+    def is_alone(self) -> bool:
+        """The only voter: what it has applied is all there is."""
+        voters, _, outgoing, _, _ = self.replica.members
+        return voters == [self.replica.replica] and not outgoing
+
+    @property
+    def is_serving(self) -> bool:
+        """Calls can be answered."""
+        return self.is_readable and self.leader != NOBODY
+
+    # What peers say
+
+    def step(self, message: bytes) -> None:
+        self._consensus.step([(self.vbucket, message)])
+
+    def asked_for_index(self, node: int, request_id: int) -> None:
+        assert self._peering is not None
+        if not self._consensus.read_index(self.vbucket, _CONTEXT.pack(node, request_id)):
+            self._peering.tell(node, Kind.READ_INDEX_LOST, self.vbucket, pack_number(request_id))
+
+    def told_index(self, request_id: int, index: int) -> None:
+        self.barriers.confirmed(request_id, index)
+
+    def told_index_lost(self, request_id: int) -> None:
+        self.barriers.lost(request_id)
+
+    def _ask_for_index(self, request_id: int) -> bool:
+        if self.is_leader:
+            return self._consensus.read_index(self.vbucket, _CONTEXT.pack(NOBODY, request_id))
+        node = self.leader_node
+        if not node or self._peering is None:
+            return False
+        self._peering.tell(node, Kind.READ_INDEX, self.vbucket, pack_number(request_id))
+        return True
+
+    # The turn
+
+    def propose(self, turn: Turn, now: Now) -> None:
+        """One entry of what the turn's calls want, and of what is due unasked."""
+        if self.is_leading and not self.unapplied:
+            turn.commands += (due := self.upkeep.commands_due(now))
+            turn.command_calls += [0] * len(due)
+            turn.command_answers += [_unasked] * len(due)
+        if turn.commands:
+            self.writes.propose(turn, now, self._refusal(now))
+
+    def _refusal(self, now: Now) -> DkvError | None:
+        """Why no write may be proposed now; None when it may."""
+        if not self.is_leading:
+            return NoLeader("no leader is known for this vBucket, try again")
+        if self.unapplied and self._throttle.is_full(sum(len(entry[3]) for entry in self.unapplied)):
+            return Overloaded("the storage engine cannot keep up with writes")
+        return self._disk.full(now)
+
+    def hold_back(self, turn: Turn, now: Now) -> None:
+        """Takes the reads out of the turn that have to wait, and asks for what they wait for."""
+        barriers = self.barriers
+        if any(read.terms is not SEQUENTIAL for read in turn.reads):
+            reads, turn.reads, must_confirm = turn.reads, [], []
+            for read in reads:
+                if self._must_confirm(read, now):
+                    must_confirm.append(read)
+                elif read.terms.change_number_min > self.replica.change_number and self._peering is not None:
+                    barriers.wait_for_change(read, now)
+                else:
+                    turn.reads.append(read)
+            if must_confirm:
+                barriers.begin(must_confirm, now)
+        if not self.is_readable and not barriers.has_waiting and self.leader and not self.is_leader:
+            barriers.begin([], now)
+
+    def _must_confirm(self, read: PointRead, now: Now) -> bool:
+        """Whether what is applied here may not be new enough, for all that is known without asking."""
+        if self.is_alone and self.is_leading:
+            return False
+        bound = read.terms.staleness_ms_max
+        return read.terms.is_linearizable or (bound > 0 and self._staleness_ms(now) > bound)
+
+    def take(self, ready: Ready, turn: Turn, now: Now) -> None:
+        """What consensus has to say of this vBucket."""
+        if ready.leadership is not None:
+            self._lead_or_follow(*ready.leadership, now)
+        if ready.messages and self._peering is not None:
+            for replica, message in ready.messages:
+                self._peering.tell(self._node_of(replica), Kind.RAFT, self.vbucket, message)
+        for context, index in ready.reads:
+            node, request_id = _CONTEXT.unpack(context)
+            if node and self._peering is not None:
+                self._peering.tell(node, Kind.READ_INDEX_REPLY, self.vbucket, pack_numbers(request_id, index))
+            else:
+                self.barriers.confirmed(request_id, index)
+        for context in ready.reads_lost:
+            node, request_id = _CONTEXT.unpack(context)
+            if node and self._peering is not None:
+                self._peering.tell(node, Kind.READ_INDEX_LOST, self.vbucket, pack_number(request_id))
+            else:
+                self.barriers.lost(request_id)
+        self.unapplied += ready.committed
+
+    def _lead_or_follow(self, leader: int, role: int, term: int, now: Now) -> None:
+        self.leader, self.term, was_leader, self.is_leader = leader, term, self.is_leader, role == LEADER
+        if self.is_leader:
+            self.replica.lead(now)
+        elif was_leader:
+            self.replica.follow()
+
+    def apply(self, turn: Turn) -> list[EntryResult]:
+        """Everything committed, and the answers to it."""
+        entries, self.unapplied = self.unapplied, []
+        applied_results: list[EntryResult] = []
+        start = 0
+        while start < len(entries):
+            end = self.replica.applied_together(entries, start, APPLY_BYTES_MAX)
+            chunk = entries if end - start == len(entries) else entries[start:end]
+            keys = self.replica.keys_read(chunk)
+            confs = {
+                index: self._consensus.apply_conf_change(self.vbucket, index, data)
+                for index, _, kind, data in chunk
+                if kind
+            }
+            applied = self.replica.apply(chunk, self._look_up(keys) if keys else [], confs)
+            began = self._meter.stopwatch()
+            self._store.write(applied.batch)
+            self._meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
+            self._tell_applied(self.vbucket, chunk[-1][0], sum(len(entry[3]) for entry in chunk))
+            self.history.note(applied.results)
+            turn.history_id = self.replica.history_id  # a restore begins another one
+            self.writes.answer(applied.results, turn)
+            applied_results += applied.results
+            start = end
+        self._consensus.applied([(self.vbucket, entries[-1][0])])
+        return applied_results
+
+    def release(self, turn: Turn, now: Now) -> None:
+        """Reads that waited and need not any more join those of the turn."""
+        if not self.is_readable and self.is_leading:
+            self.is_readable = True
+        barriers = self.barriers
+        if barriers.has_waiting:
+            barriers.ask_again(now)
+            turn.reads += barriers.passed(self.replica.applied_index, self.replica.change_number)
+            barriers.give_up(turn, self.replica.change_number, now)
+            if barriers.confirmed_ms is not None:
+                self.is_readable = True
+
+    def read(self, turn: Turn, now: Now, emit: Callable[[Turn], None]) -> None:
+        """The point reads of the turn, on the state just applied."""
+        if not turn.reads:
+            return
+        view = self.view(now)
+        for read in turn.reads:
+            try:
+                read.answer(turn, self._slices(read.keys, turn, emit), view)
+            except Corrupt as damage:
+                for call_id in set(read.call_ids).difference(turn.reply_ids):
+                    fail(turn, call_id, damage)
+                raise
+
+    def _slices(self, keys: list[bytes], turn: Turn, emit: Callable[[Turn], None]) -> Iterator[list[bytes | None]]:
+        """The rows of `keys`, a few at a time: what a turn holds is bounded (INVARIANTS 20), whatever was asked."""
+        row_keys, unsent_bytes = self.replica.row_keys(keys), 0
+        for start in range(0, len(row_keys), READ_KEYS):
+            rows = self._look_up(row_keys[start : start + READ_KEYS])
+            yield rows
+            unsent_bytes += sum(map(len, filter(None, rows)))
+            if unsent_bytes > EMIT_BYTES:
+                emit(turn)
+                unsent_bytes = 0
+
+    def _look_up(self, row_keys: list[bytes]) -> list[bytes | None]:
+        began = self._meter.stopwatch()
+        rows = self._store.get_many(row_keys)
+        self._meter.looked_up(len(row_keys), began)
+        return rows
+
+    def view(self, now: Now) -> View:
+        """What may be known of the state just applied."""
+        replica = self.replica
+        return View(
+            replica.log_time,
+            replica.change_number,
+            replica.history_id,
+            self.is_readable,
+            replica.earliest_change,
+            replica.slaves.addresses,
+            0 if self._peering is None else self._staleness_ms(now),
+        )
+
+    def _staleness_ms(self, now: Now) -> int:
+        if self.is_alone and self.is_leading:
+            return 0
+        confirmed_ms = self.barriers.confirmed_ms
+        return STALENESS_UNKNOWN if confirmed_ms is None else now.monotonic_ms - confirmed_ms
+
+    def scan(self, turn: Turn, now: Now) -> None:
+        """A slice for open iterates."""
+        self.scans.open(turn, self.is_readable, now)
+        self.scans.feed(turn, now)
+
+    def feed(self, turn: Turn, now: Now, is_busy: bool, is_draining: bool) -> None:
+        """Changes for those who follow, this turn's among them."""
+        if turn.histories or self.readers.count:
+            view = self.view(now)
+            self.readers.open(turn, view, now)
+            if is_draining:
+                self.readers.shut_down(turn)
+            self.readers.feed(turn, view, now, is_busy)
+
+    def forget(self, closed: list[int]) -> None:
+        """These callers have gone."""
+        self.scans.forget(closed)
+        self.readers.forget(closed)
+
+    def drained(self, progress: list[tuple[int, int]], now: Now) -> None:
+        """Readers of streams have taken what they had."""
+        self.scans.drained(progress, now)
+        self.readers.drained(progress, now)
+
+
+def _unasked(turn: Turn, call_ids: object, outcomes: object, log_time: int) -> None:
+    """Nobody waits for what upkeep proposed."""

@@ -1,0 +1,115 @@
+"""What a node says to its peers and hears from them in a turn, for all of its vBuckets together.
+
+Parts for one node leave in one message at the end of the turn. What cannot be read is a peer's bug or a newer release:
+it is counted and passed over, as a lost message would be.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from dkv.model.errors import InvalidRequest
+from dkv.node.forwarding import Forwarding
+from dkv.ports.clock import Now
+from dkv.ports.edge import CallBatch
+from dkv.ports.peers import Link, Peers
+from dkv.services.turn import Turn
+from dkv.wire.peer import Kind, Part, pack, parse, parse_number, parse_numbers
+
+LINKS_INTERVAL_MS = 20
+"""Between two looks at the links: what waits for an answer over a broken one is told so late at most."""
+
+
+class Listener(Protocol):
+    """One vBucket, as far as other nodes speak to it."""
+
+    def step(self, message: bytes) -> None:
+        """A message of Raft."""
+
+    def asked_for_index(self, node: int, request_id: int) -> None:
+        """A follower on `node` wants to know up to where a read must see."""
+
+    def told_index(self, request_id: int, index: int) -> None: ...
+    def told_index_lost(self, request_id: int) -> None: ...
+
+
+class Peering:
+    """Owned by the node."""
+
+    def __init__(self, peers: Peers, forwarding: Forwarding, methods: Mapping[str, int]) -> None:
+        """`methods`: the numbers of what this node serves, by path."""
+        self.peers: Peers = peers
+        self.forwarding: Forwarding = forwarding
+        self._methods = methods
+        self._paths = {number: path for path, number in methods.items()}
+        self._outbox: dict[int, list[Part]] = {}
+        self._links: Mapping[int, Link] = {}
+        self._looked_ms = -LINKS_INTERVAL_MS
+        self.unreadable: int = 0
+        """Messages and parts that were passed over."""
+
+    def receive(self, listener_of: Callable[[int], Listener | None], turn: Turn) -> list[CallBatch]:
+        """Takes in what the peers have said; returns the calls that they hand over to us."""
+        calls: list[CallBatch] = []
+        for node, message in self.peers.receive():
+            try:
+                for kind, vbucket, body in parse(message):
+                    if kind == Kind.ANSWERS:
+                        self.forwarding.take_answers(node, body, turn)
+                    elif (listener := listener_of(vbucket)) is None:
+                        self.unreadable += 1
+                    elif kind == Kind.CALLS:
+                        taken = self.forwarding.take_calls(node, body, self._methods)
+                        if isinstance(taken, bytes):
+                            self.tell(node, Kind.ANSWERS, 0, taken)
+                        else:
+                            calls.append(taken)
+                    else:
+                        self._hear(listener, node, kind, body)
+            except InvalidRequest:
+                self.unreadable += 1
+        return calls
+
+    def _hear(self, listener: Listener, node: int, kind: int, body: bytes) -> None:
+        if kind == Kind.RAFT:
+            listener.step(body)
+        elif kind == Kind.READ_INDEX:
+            listener.asked_for_index(node, parse_number(body))
+        elif kind == Kind.READ_INDEX_REPLY:
+            listener.told_index(*parse_numbers(body))
+        elif kind == Kind.READ_INDEX_LOST:
+            listener.told_index_lost(parse_number(body))
+        else:
+            self.unreadable += 1
+
+    def hand_over(self, node: int, vbucket: int, batch: CallBatch, now: Now) -> None:
+        """`node` leads the vBucket: it answers these calls."""
+        method, call_ids, messages = batch
+        self.tell(
+            node, Kind.CALLS, vbucket, self.forwarding.hand_over(node, self._paths[method], call_ids, messages, now)
+        )
+
+    def tell(self, node: int, kind: Kind, vbucket: int, body: bytes) -> None:
+        """To be sent at the end of the turn."""
+        self._outbox.setdefault(node, []).append((kind, vbucket, body))
+
+    def is_linked(self, node: int) -> bool:
+        """Whether what is said to `node` now has a chance to arrive, as of a moment ago."""
+        link = self._links.get(node)
+        return link is not None and link.is_up
+
+    def after_turn(self, turn: Turn, now: Now) -> None:
+        """Looks at the links now and then; what waits for an answer that cannot come is told."""
+        if now.monotonic_ms - self._looked_ms >= LINKS_INTERVAL_MS:
+            self._looked_ms, self._links = now.monotonic_ms, self.peers.links()
+            self.forwarding.give_up(turn, self._links, now)
+
+    def divert(self, turn: Turn) -> None:
+        """Answers to what other nodes have handed over are not for the edge."""
+        for node, body in self.forwarding.split_answers(turn):
+            self.tell(node, Kind.ANSWERS, 0, body)
+
+    def send(self) -> None:
+        """Everything said in this turn leaves."""
+        if self._outbox:
+            outbox, self._outbox = self._outbox, {}
+            self.peers.send([(node, pack(parts)) for node, parts in outbox.items()])
