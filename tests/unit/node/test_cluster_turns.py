@@ -1,0 +1,270 @@
+"""Three nodes over a network in memory: what one turn of each says to the others, and what clients of any of them see."""
+
+from typing import Any, cast
+
+import pytest
+
+from dkv.edge import Raft
+from dkv.edge.consensus import NativeConsensus
+from dkv.model.limits import Limits
+from dkv.node.node import Node
+from dkv.node.opening import open_vbucket
+from dkv.ports.peers import Link
+from dkv.services.discovery_node import NodeIdentity
+from dkv.services.registry import Services
+from dkv.storage.memory import MemoryStore
+from dkv.testing.backups import Shelf
+from dkv.testing.clock import SimClock
+from dkv.testing.edge import Reply, SimulatedEdge
+from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.random import SeededRandom, stream
+from dkv.vbucket.replica import Replica
+from dkv.wire import messages as pb
+
+VBUCKET = 1
+NODES = (11, 12, 13)
+
+
+class Wire:
+    """Everything on its way; links that are cut lose what is sent over them."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, list[tuple[int, bytes]]] = {node: [] for node in NODES}
+        self.cut: set[frozenset[int]] = set()
+
+    def is_up(self, one: int, other: int) -> bool:
+        return frozenset((one, other)) not in self.cut
+
+
+class WiredPeers:
+    """The `Peers` of one node."""
+
+    def __init__(self, wire: Wire, node: int) -> None:
+        self._wire, self._node = wire, node
+
+    def know(self, node: int, address: str) -> None: ...
+    def forget(self, node: int) -> None: ...
+    def send_bulk(self, node: int, message: bytes) -> bool:
+        return False
+
+    def send(self, messages: Any) -> None:
+        for node, message in messages:
+            if self._wire.is_up(self._node, node):
+                self._wire.waiting[node].append((self._node, message))
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        news, self._wire.waiting[self._node] = self._wire.waiting[self._node], []
+        return news
+
+    def links(self) -> dict[int, Link]:
+        return {node: Link(self._wire.is_up(self._node, node), 0, "", 0) for node in NODES if node != self._node}
+
+
+class Member:
+    """One node and its disks."""
+
+    def __init__(self, node_id: int, wire: Wire, clock: SimClock) -> None:
+        self.node_id, self.clock = node_id, clock
+        self.store, self.disk = MemoryStore(), LogDisk()
+        self.store.write(Replica.first_rows(VBUCKET, node_id, b"h" * 16, (list(NODES), [], [], [], False), 1_000))
+        self.log = SimulatedLog(self.disk)
+        self.edge = SimulatedEdge(stream(1, f"edge {node_id}"))
+        random = SeededRandom(1, f"node {node_id}")
+        consensus = NativeConsensus(Raft(seed=node_id), cast(Any, self.log))
+        replica = open_vbucket(VBUCKET, node_id, self.store, consensus, clock, random)
+        self.services = Services(Limits(), NodeIdentity(role="master"))
+        self.node = Node(
+            edge=self.edge,
+            consensus=consensus,
+            store=self.store,
+            clock=clock,
+            replica=replica,
+            services=self.services,
+            limits=Limits(),
+            backups=Shelf(stream(1, "shelf"), self.store),
+            random=random,
+            peers=WiredPeers(wire, node_id),
+        )
+        self._paths = {path: number for number, (path, _) in enumerate(self.services.methods)}
+        self._replies: dict[int, Reply] = {}
+
+    def step(self) -> None:
+        self.node.turn(0)
+        self.log.step_disk()
+
+    def call(self, name: str, request: Any) -> int:
+        return self.edge.call(self._paths[f"/dkv.serverpb.DKV/{name}"], request.SerializeToString())
+
+    def reply(self, call_id: int) -> Reply | None:
+        self._replies |= {reply.call_id: reply for reply in self.edge.take_replies()}
+        return self._replies.get(call_id)
+
+    @property
+    def is_leading(self) -> bool:
+        return self.node.sole.is_leading
+
+
+class Trio:
+    """Three members that know each other."""
+
+    def __init__(self) -> None:
+        self.wire, self.clock = Wire(), SimClock()
+        self.members = [Member(node_id, self.wire, self.clock) for node_id in NODES]
+        self.run(100)
+
+    def run(self, rounds: int = 30, *, without: tuple[Member, ...] = ()) -> None:
+        for _ in range(rounds):
+            for member in self.members:
+                if member not in without:
+                    member.step()
+            self.clock.advance(20)
+
+    @property
+    def leader(self) -> Member:
+        (leader,) = [member for member in self.members if member.is_leading]
+        return leader
+
+    @property
+    def followers(self) -> list[Member]:
+        return [member for member in self.members if not member.is_leading]
+
+    def isolate(self, member: Member) -> None:
+        self.wire.cut = {frozenset((member.node_id, node)) for node in NODES if node != member.node_id}
+
+    def ask(self, member: Member, name: str, request: Any, rounds: int = 60) -> Reply:
+        call_id = member.call(name, request)
+        for _ in range(rounds):
+            self.run(1)
+            if (reply := member.reply(call_id)) is not None:
+                return reply
+        raise AssertionError("no answer")
+
+    def put(self, member: Member, value: bytes) -> int:
+        reply = self.ask(member, "Put", pb.PutRequest(key=b"k", value=value))
+        assert reply.code == 0, reply.reason
+        return pb.PutResponse.FromString(reply.message).changeNumber
+
+    def get(self, member: Member, **terms: Any) -> pb.GetResponse:
+        reply = self.ask(member, "Get", pb.GetRequest(key=b"k", **terms))
+        assert reply.code == 0, reply.reason
+        return pb.GetResponse.FromString(reply.message)
+
+
+@pytest.fixture
+def trio() -> Trio:
+    return Trio()
+
+
+def test_three_nodes_elect_one_leader_and_all_become_readable(trio: Trio) -> None:
+    """Nobody stands alone, and nobody reads before it has caught up."""
+    assert len([member for member in trio.members if member.is_leading]) == 1
+    assert all(member.node.sole.is_serving for member in trio.members)
+
+
+def test_put_on_any_node_is_applied_once_on_all(trio: Trio) -> None:
+    """A follower hands it to the leader and gives the leader's answer."""
+    numbers = [trio.put(member, b"v%d" % at) for at, member in enumerate(trio.members)]
+    assert numbers == [1, 2, 3]
+    trio.run()
+    assert {member.node.sole.replica.change_number for member in trio.members} == {3}
+    assert {trio.get(member).value for member in trio.members} == {b"v2"}
+
+
+def test_linearizable_read_on_a_follower_sees_what_was_acknowledged_elsewhere(trio: Trio) -> None:
+    """At once, and the reply says what it promises."""
+    for at, member in enumerate(trio.followers):
+        trio.put(trio.leader, b"v%d" % at)
+        found = trio.get(member, readConsistency=pb.ReadConsistency.LINEARIZABLE)
+        assert (found.value, found.servedConsistency) == (b"v%d" % at, pb.ReadConsistency.LINEARIZABLE)
+
+
+def test_linearizable_read_on_a_leader_without_a_quorum_is_not_answered_from_its_state(trio: Trio) -> None:
+    """A new leader may have acknowledged more."""
+    old = trio.leader
+    trio.put(old, b"old")
+    trio.isolate(old)
+    call_id = old.call("Get", pb.GetRequest(key=b"k", readConsistency=pb.ReadConsistency.LINEARIZABLE))
+    trio.run(100)
+    (new,) = [member for member in trio.members if member.is_leading and member is not old]
+    trio.put(new, b"new")
+    assert old.reply(call_id) is None
+    trio.wire.cut = set()
+    trio.run(60)
+    reply = old.reply(call_id)
+    assert reply is not None
+    assert (reply.code, pb.GetResponse.FromString(reply.message).value) == (0, b"new")
+
+
+def test_read_with_a_token_waits_for_its_change(trio: Trio) -> None:
+    """The follower is a moment behind, not wrong."""
+    follower = trio.followers[0]
+    number = trio.put(trio.leader, b"v")
+    assert trio.get(follower, minChangeNumber=number).value == b"v"
+
+
+def test_read_with_a_token_of_a_node_that_cannot_catch_up_is_stale(trio: Trio) -> None:
+    """It says how far it is behind."""
+    follower = trio.followers[0]
+    trio.isolate(follower)
+    number = trio.put(trio.leader, b"v")
+    reply = trio.ask(follower, "Get", pb.GetRequest(key=b"k", minChangeNumber=number))
+    assert (reply.code, reply.reason) == (9, "change 1 is not applied here yet, the latest is 0")
+
+
+def test_read_with_a_bound_is_local_while_it_holds_and_asks_beyond_it(trio: Trio) -> None:
+    """The reply says how old the state may be."""
+    follower = trio.followers[0]
+    trio.put(trio.leader, b"v")
+    first = trio.get(follower, maxStalenessMs=100)
+    assert first.value == b"v"
+    assert first.stalenessMs <= 100
+    trio.isolate(follower)
+    trio.run(2)
+    assert trio.get(follower, maxStalenessMs=10_000).value == b"v"
+    call_id = follower.call("Get", pb.GetRequest(key=b"k", maxStalenessMs=10))
+    trio.run(10)
+    assert follower.reply(call_id) is None
+    trio.run(300)
+    reply = follower.reply(call_id)
+    assert reply is not None
+    assert reply.code == 14
+
+
+def test_write_handed_over_a_link_that_breaks_is_of_unknown_outcome(trio: Trio) -> None:
+    """It may have arrived."""
+    follower = trio.followers[0]
+    call_id = follower.call("Put", pb.PutRequest(key=b"k", value=b"v"))
+    while follower.edge.waiting():
+        follower.step()
+    trio.isolate(follower)
+    trio.run(10)
+    reply = follower.reply(call_id)
+    assert reply is not None
+    assert (reply.code, reply.reason) == (4, "the link to the leader broke, the write may have been applied")
+
+
+def test_write_of_a_leader_without_a_quorum_ends_as_unknown(trio: Trio) -> None:
+    """In the words of the original, after the time-out."""
+    leader = trio.leader
+    trio.isolate(leader)
+    call_id = leader.call("Put", pb.PutRequest(key=b"k", value=b"v"))
+    trio.run(300)
+    reply = leader.reply(call_id)
+    assert reply is not None
+    assert (reply.code, reply.reason) == (4, "context deadline exceeded")
+
+
+def test_write_in_the_log_of_a_deposed_leader_is_answered_when_the_next_one_commits_it(trio: Trio) -> None:
+    """Losing office is no reason to forget the caller."""
+    leader = trio.leader
+    call_id = leader.call("Put", pb.PutRequest(key=b"k", value=b"v"))
+    while leader.edge.waiting():
+        leader.step()
+    to = trio.followers[0].node_id
+    assert leader.node.consensus.transfer_leader(VBUCKET, to)
+    trio.run(100)
+    assert trio.leader.node_id == to
+    reply = leader.reply(call_id)
+    assert reply is not None
+    assert reply.code == 0
+    assert trio.get(trio.leader).value == b"v"
