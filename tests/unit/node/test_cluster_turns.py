@@ -1,4 +1,4 @@
-"""Three nodes over a network in memory: what one turn of each says to the others, and what clients of any of them see."""
+"""Three nodes over a network in memory: what a turn of each says to the others, and what clients of any of them see."""
 
 from typing import Any, cast
 
