@@ -114,6 +114,51 @@ class EdgeServer:
         """Drop every connection and end the thread. Idempotent."""
 
 @final
+class PeerLinks:
+    """The links of a node to the others of its cluster, on the network thread of its server: two streams to each node
+    that is known, one for small messages and one for bulk, and the streams that those nodes open."""
+
+    def __new__(
+        cls,
+        server: EdgeServer,
+        cluster: bytes,
+        node: int,
+        *,
+        queue_bytes_max: int = ...,
+        bulk_bytes_max: int = ...,
+        message_bytes_max: int = ...,
+        inbox_bytes_max: int = ...,
+        bulk_inbox_bytes_max: int = ...,
+        beat_ms: int = ...,
+        silence_ms: int = ...,
+    ) -> PeerLinks:
+        """From now on the server accepts streams of known nodes. ValueError when it has links already."""
+
+    def know(self, node: int, address: str) -> None:
+        """Where a node is reached. Connects, and reconnects by itself. ValueError when it is no address."""
+
+    def forget(self, node: int) -> None:
+        """No stream to it any more, none from it accepted."""
+
+    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        """(node, message), in one crossing and with one wake-up. Never waits: over `queue_bytes_max` for a node its
+        oldest are dropped, as is what is for an unknown node. ValueError, with nothing taken, for an empty message and
+        for one above `message_bytes_max`."""
+
+    def send_bulk(self, node: int, message: bytes) -> bool:
+        """False: no room now, or no such node; nothing was taken."""
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        """(node, message) of both lanes since the last call. The bell of the server rings for them."""
+
+    def links(self) -> dict[int, tuple[bool, int, str, int]]:
+        """(up, since in ms from the making of the links, refusal, queued bytes of small messages) of each known node.
+        Up: within the last `silence_ms` it answered on our stream, and was heard on its own."""
+
+    def close(self) -> None:
+        """Forget all nodes. Idempotent."""
+
+@final
 class EdgeClient:
     """A gRPC client connection, reconnecting with back-off. Blocking; thread-safe. A forked child connects afresh.
 

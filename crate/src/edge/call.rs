@@ -23,12 +23,14 @@ use super::conversation::Questions;
 use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
 use super::inbox::{Charge, Load};
 use super::network::{CallGuard, Network, Next};
+use super::peers;
 use super::status::{Status, ABORTED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 
 /// A reply on its way out; hyper pulls it as fast as the peer's flow control lets it.
 pub enum ReplyBody {
     Whole { data: Option<Bytes>, trailers: Option<HeaderMap> },
     Stream(CallGuard),
+    Peer(Box<peers::Incoming>),
     Ended,
 }
 
@@ -43,6 +45,10 @@ impl Body for ReplyBody {
                 return Poll::Ready(frame.map(Ok));
             }
             ReplyBody::Stream(guard) => guard.next(cx.waker()),
+            ReplyBody::Peer(incoming) => match std::task::ready!(incoming.poll_reply(cx)) {
+                Ok(data) => Next::Data(data),
+                Err(status) => Next::End(status),
+            },
             ReplyBody::Ended => return Poll::Ready(None),
         };
         match next {
@@ -307,6 +313,12 @@ pub async fn serve_call(
         return Ok(plain_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC (application/grpc)\n"));
     }
     let Some(method) = network.shared.numbers.get(request.uri().path()).copied() else {
+        if let Some(hub) = network.shared.hub.get().filter(|_| request.uri().path() == peers::PATH) {
+            return Ok(match peers::accept(hub, request) {
+                Ok(incoming) => grpc_response(ReplyBody::Peer(Box::new(incoming))),
+                Err(status) => trailers_only(&status),
+            });
+        }
         network.shared.stats.lock().unknown += 1;
         let status = Status::new(UNIMPLEMENTED, format!("unknown method {}", request.uri().path()));
         return Ok(trailers_only(&status));

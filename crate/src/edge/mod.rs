@@ -20,6 +20,7 @@ mod inbox;
 mod mailbox;
 mod network;
 mod outbox;
+mod peers;
 mod reactor;
 mod server;
 mod serving;
@@ -37,5 +38,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::EdgeClient>()?;
     module.add_class::<mailbox::EdgeLoopClient>()?;
     module.add_class::<stream::EdgeStream>()?;
+    module.add_class::<peers::PeerLinks>()?;
     Ok(())
 }

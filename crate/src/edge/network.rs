@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::ended::{unix_ms, Ended, EndedCalls};
 use super::framing::CHUNK_BYTES;
 use super::inbox::{Arrived, Charge, HttpArrived, Load, News, Taker};
 use super::outbox::{Batch, HttpReply, Outbox};
+use super::peers::Hub;
 use super::stats::Stats;
 use super::status::{Status, CANCELLED, RESOURCE_EXHAUSTED};
 use super::unread::{Unread, UNREAD_TEXT};
@@ -89,6 +90,8 @@ pub struct Shared {
     pub open_calls: AtomicUsize,
     pub open_streams: AtomicUsize,
     pub ended: EndedCalls,
+    /// The links to other nodes, once there is a cluster.
+    pub hub: OnceLock<Arc<Hub>>,
 }
 
 impl Shared {

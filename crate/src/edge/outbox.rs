@@ -5,8 +5,10 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::sync::Notify;
 
+use super::peers::{Hub, Peer};
 use super::status::Status;
 use super::unread::Unread;
 
@@ -49,6 +51,8 @@ pub enum Order {
     Emit(Batch),
     Listen(Listener),
     ListenHttp(Listener),
+    /// Keep the streams to another node open.
+    Link(Arc<Hub>, Arc<Peer>),
     StopAccepting,
     Close,
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,10 @@ fn os_error(error: &std::io::Error, address: &str) -> PyErr {
 }
 
 impl EdgeServer {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn bind(&self, py: Python<'_>, text: &str) -> PyResult<(Listener, String)> {
         let bound = py.detach(|| {
             let (socket, bound) = bind(&Address::parse(text)?)?;
@@ -190,6 +194,7 @@ impl EdgeServer {
             open_calls: AtomicUsize::new(0),
             open_streams: AtomicUsize::new(0),
             ended: EndedCalls::default(),
+            hub: OnceLock::new(),
         });
         let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

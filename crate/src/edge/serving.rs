@@ -18,6 +18,7 @@ use super::http1;
 use super::inbox::Load;
 use super::network::{Network, Settings, Shared};
 use super::outbox::{Listener, Order};
+use super::peers::keep_linked;
 use super::socket::Socket;
 use super::transport::{Transport, PREFACE_BYTES};
 
@@ -201,6 +202,9 @@ pub async fn serve(shared: Arc<Shared>) {
                 }
                 Order::ListenHttp(listener) => {
                     listeners.push(tokio::task::spawn_local(accept_http(network.clone(), listener)).abort_handle());
+                }
+                Order::Link(hub, peer) => {
+                    tokio::task::spawn_local(keep_linked(hub, peer));
                 }
                 Order::StopAccepting => {
                     listeners.drain(..).for_each(|listener| listener.abort());

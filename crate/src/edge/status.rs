@@ -15,6 +15,7 @@ pub const CANCELLED: u32 = 1;
 pub const UNKNOWN: u32 = 2;
 pub const DEADLINE_EXCEEDED: u32 = 4;
 pub const RESOURCE_EXHAUSTED: u32 = 8;
+pub const FAILED_PRECONDITION: u32 = 9;
 pub const ABORTED: u32 = 10;
 pub const UNIMPLEMENTED: u32 = 12;
 pub const INTERNAL: u32 = 13;
