@@ -1,6 +1,6 @@
 """The other nodes of the cluster, over the native links. See `dkv.ports.peers`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dkv._native import EdgeServer, PeerLinks
 from dkv.ports.clock import Clock
@@ -8,26 +8,36 @@ from dkv.ports.peers import Link
 
 
 class Peers:
-    """One for each server; its bell rings for messages of other nodes as it does for calls.
+    """The links of one server, whose bell rings for messages of other nodes as it does for calls.
 
-    Nodes of another cluster are refused, and those that are not known. A message is at least a byte, and at most 16 MiB.
+    Streams are taken from known nodes of this cluster only. A message has at least a byte and at most 16 MiB.
     """
 
     def __init__(self, server: EdgeServer, clock: Clock, cluster_id: bytes, node: int) -> None:
-        self._links = PeerLinks(server, cluster_id, node)
         self._began_ms = clock.now().monotonic_ms
-        self.know = self._links.know
-        self.forget = self._links.forget
-        self.send_bulk = self._links.send_bulk
-        self.receive = self._links.receive
-        self.close = self._links.close
+        self._native = PeerLinks(server, cluster_id, node)
+
+    def know(self, node: int, address: str) -> None:
+        self._native.know(node, address)
+
+    def forget(self, node: int) -> None:
+        self._native.forget(node)
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
-        if messages:
-            self._links.send(messages)
+        self._native.send(messages)
 
-    def links(self) -> dict[int, Link]:
+    def send_bulk(self, node: int, message: bytes) -> bool:
+        return self._native.send_bulk(node, message)
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        return self._native.receive()
+
+    def links(self) -> Mapping[int, Link]:
         return {
             node: Link(is_up, self._began_ms + since_ms, refusal, queued_bytes)
-            for node, (is_up, since_ms, refusal, queued_bytes) in self._links.links().items()
+            for node, (is_up, since_ms, refusal, queued_bytes) in self._native.links().items()
         }
+
+    def close(self) -> None:
+        """End all links. Idempotent."""
+        self._native.close()
