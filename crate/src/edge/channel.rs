@@ -6,7 +6,6 @@
 //! again: its other end may have vanished without a word.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,11 +183,16 @@ impl Channel {
         self.state.lock().sender.clone().filter(|sender| !sender.is_closed())
     }
 
-    /// A live connection; at most one attempt to make one.
+    /// A live connection; at most one attempt to make one. In a box: what connecting keeps is not to be part of every
+    /// call, which is moved and thrown away as a whole.
     async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Status> {
-        if let Some(sender) = self.live() {
-            return Ok(sender);
+        match self.live() {
+            Some(sender) => Ok(sender),
+            None => Box::pin(self.connected()).await,
         }
+    }
+
+    async fn connected(&self) -> Result<SendRequest<Full<Bytes>>, Status> {
         let _turn = self.connecting.lock().await;
         if let Some(sender) = self.live() {
             return Ok(sender);
@@ -324,16 +328,18 @@ impl Channel {
             return Outcome::closed();
         }
         let (started, is_sent) = (Instant::now(), AtomicBool::new(false));
-        let mut timer: Pin<Box<dyn Future<Output = ()> + Send>> = match call.timeout {
-            Some(timeout) => Box::pin(tokio::time::sleep(timeout)),
-            None => Box::pin(std::future::pending()),
+        let out_of_time = async {
+            match call.timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
         };
         let closing = self.closing.notified();
         let ours = tokio::select! {
             biased;
             _ = cancelled => Status::new(CANCELLED, "cancelled by the caller"),
             () = closing => Status::new(CANCELLED, "the client is closed"),
-            () = timer.as_mut() => {
+            () = out_of_time => {
                 self.distrust(started);
                 Status::deadline_exceeded()
             }

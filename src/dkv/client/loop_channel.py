@@ -1,8 +1,9 @@
 """One connection of an event loop: calls go to the native client by the turn, outcomes come back by the batch.
 
-Calls made in one turn of the loop cross over together at its end. What has ended wakes the loop once, through a socket
-that it watches, however much has ended; nothing native ever calls Python. On loops that cannot watch a socket (the
-default one of Windows) a task reads from it instead.
+Calls made in one turn of the loop cross over together at its end, or as soon as there are many: then the network begins
+while the loop goes on. What has ended wakes the loop through a socket that it watches, once for what ended together;
+nothing native ever calls Python. On loops that cannot watch a socket (the default one of Windows) a task reads from it
+instead.
 
 Invariant: a channel belongs to the loop of its first call. Nothing here is thread-safe, and nothing has to be.
 """
@@ -20,6 +21,8 @@ from dkv.model.errors import Code, DeadlineExceeded
 
 REPLY_BYTES_MAX = 52_428_800
 NO_DEADLINE = -1
+SEND_AT = 32
+"""Calls that are worth a crossing before the turn is over."""
 _RINGS_MAX = 4_096
 CLOSED = "the client is closed"
 
@@ -85,6 +88,8 @@ class LoopChannel:
         if not self._queued:
             loop.call_soon(self._send_queued)
         self._queued.append((call_id, path, message, timeout_ms))
+        if len(self._queued) == SEND_AT:
+            self._send_queued()
         return call_id, future
 
     def cancel(self, call_id: int) -> None:
@@ -144,7 +149,7 @@ class LoopChannel:
 
     def _send_queued(self) -> None:
         calls, self._queued = self._queued, []
-        if not self.is_closed:
+        if calls and not self.is_closed:
             self._native.send(calls)
 
     def _cancel_unwanted(self) -> None:
