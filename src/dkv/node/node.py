@@ -1,6 +1,7 @@
 """One node, one thread, one turn at a time.
 
     poll -> services accept -> hear peers -> propose -> advance (log, quorum) -> apply -> read -> scan -> feed -> emit
+      -> look after
 
 A turn shares one parse loop, one log entry, one sync, one multi-get and one reply call among everything that arrived.
 Nothing here may be per call that can be per turn. The node never waits but in `edge.poll`, never syncs in line, and
@@ -148,6 +149,7 @@ class Node:
         hosted.feed(turn, now, is_busy or hosted.writes.waiting_entries > 0, self.draining)
         self.jobs.take_turn(turn, hosted.is_readable, now)
         meter.lap()
+        self._emit(turn)  # nobody waits for what the node does unasked
         self._look_after(turn, now)
         self.services.beat(turn, now.monotonic_ms, hosted.is_serving)
 
