@@ -6,6 +6,7 @@ DATA ?= .data
 LISTEN ?= 127.0.0.1:8080
 SEEDS ?= 200
 FIRST ?= 1
+NODES ?= mixed
 STEPS ?= 1500
 TESTS ?= tests
 PYTEST_ARGS ?=
@@ -37,7 +38,7 @@ help:
 	@echo 'make lint    everything CI checks without running the server'
 	@echo 'make fmt     format Python and Rust'
 	@echo 'make types   mypy, the stub of the native module against the built one, and that users see types everywhere'
-	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS) FIRST=$(FIRST)'
+	@echo 'make sim     simulated clusters             SEEDS=$(SEEDS) FIRST=$(FIRST) NODES=$(NODES)'
 	@echo 'make soak    the long forms of the tests that attack a server  MINUTES=$(MINUTES)'
 	@echo 'make fuzz    search for bytes that break a decoder             SECONDS=$(SECONDS)'
 	@echo 'make compat  independent clients and recorded wire bytes'
@@ -107,7 +108,7 @@ fmt: .build/venv
 	@cargo fmt --manifest-path $(MANIFEST)
 
 sim: build
-	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS) --first $(FIRST) --steps $(STEPS)
+	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS) --first $(FIRST) --steps $(STEPS) --nodes $(NODES)
 
 # A third of the time each for mutated frames, for connections that come and go, and for simulations; and a hundred
 # kills, which take as long as they take.

@@ -1,7 +1,7 @@
 """The other nodes of the cluster: small messages and bulk, both of which may be lost without a word.
 
-Two messages of one lane to one node never overtake each other while the link lives. Whoever needs an answer has its own
-time-out.
+Two messages of one lane to one node never overtake each other while the link lives, and no message arrives twice.
+Whoever needs an answer has its own time-out.
 """
 
 from collections.abc import Mapping, Sequence

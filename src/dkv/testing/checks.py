@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from dkv.testing.follower import DELETE, DELETE_RANGE, PUT, Follower, Seen
 from dkv.testing.history import Call, Entry, History, Kind, Status
+from dkv.testing.levels import highest_before
 from dkv.testing.linearizability import Verdict, check
 
 
@@ -135,15 +136,7 @@ def _in_real_time(history: History) -> Iterator[str]:
 
 def _passed(history: History) -> list[int]:
     """Per call, the highest number that had been acknowledged when it was invoked."""
-    events = [(call.invoked, call, False) for call in history.calls]
-    events += [(call.returned, call, True) for call in history.calls if call.returned is not None]
-    passed, highest = [0] * len(history.calls), 0
-    for _, call, is_return in sorted(events, key=lambda event: event[0]):
-        if is_return:
-            highest = max(highest, call.change_number if call.change_numbers else 0)
-        else:
-            passed[call.number] = highest
-    return passed
+    return highest_before(history.calls, lambda call: call.change_number if call.change_numbers else 0)
 
 
 def _gaps(history: History, taken: Mapping[int, Call], latest: int) -> Iterator[str]:

@@ -13,8 +13,8 @@ from random import Random
 from dkv.model.commands import Session
 from dkv.model.errors import Code
 from dkv.testing.edge import Reply
-from dkv.testing.history import Call, Entry, History, Kind
-from dkv.testing.protocol import MS, Method, record, request
+from dkv.testing.history import Call, Entry, History, Kind, Level
+from dkv.testing.protocol import MS, Method, Terms, record, request
 
 Send = Callable[[Method, bytes], int]
 
@@ -24,6 +24,7 @@ GROUP_KEYS = tuple(tuple(b"g%d/%s" % (g, member) for member in (b"a", b"b", b"c"
 GROUP_OF = {key: f"g{g}" for g, keys in enumerate(GROUP_KEYS) for key in keys}
 ALL_KEYS = PLAIN_KEYS + TTL_KEYS + tuple(GROUP_OF)
 ATTEMPTS_MAX = 8
+STALENESS_MS = (1, 50, 500, 5_000)
 NOT_DONE = (
     Code.UNAVAILABLE,
     Code.RESOURCE_EXHAUSTED,
@@ -43,11 +44,17 @@ class Client:
     rng: Random
     history: History
     has_session: bool
+    at: int = 0
+    """The machine that it asks."""
     call_id: int | None = None
     """The attempt it waits for."""
     call: Call | None = None
     """The logical operation under way."""
     acknowledged: int = 0
+    levels: tuple[Level, ...] = ()
+    """Of its reads; empty: there is one node, where all are the same."""
+    number_seen: int = 0
+    """The latest change it knows of: what it reads and writes says so."""
     _method: Method = Method.GET
     _session: Session | None = None
     _sequence: int = 0
@@ -71,6 +78,10 @@ class Client:
             self._sequence += 1
             name = b"c%d.%d" % (self.number, self._incarnation)
             self._session = Session(name, self._sequence, self._sequence if self._is_session_open else 0)
+        elif self.levels and not self.call.is_write:
+            self.call.level = level = self.rng.choice(self.levels)
+            self.call.number_min = self.number_seen if level is Level.READ_YOUR_WRITES else 0
+            self.call.staleness_ms_max = self.rng.choice(STALENESS_MS) if level is Level.BOUNDED_STALENESS else 0
         return self.call
 
     def replied(self, reply: Reply) -> str:
@@ -140,7 +151,9 @@ class Client:
     def _attempt(self, send: Send) -> str:
         assert self.call is not None
         self._attempts += 1
-        message = request(self._method, self.call.entries, self._session, self.call.number % 2)
+        is_strong = self.call.level is Level.LINEARIZABLE if self.levels else self.call.number % 2 == 1
+        terms = Terms(is_strong, self.call.number_min, self.call.staleness_ms_max)
+        message = request(self._method, self.call.entries, self._session, terms)
         self.call_id = send(self._method, message)
         return f"{self._method.rsplit('/')[-1]} {self.call_id} attempt {self._attempts} of {self.call}"
 
@@ -179,3 +192,4 @@ class Client:
         values = call.seen if call.kind is Kind.GET else [entry.value for entry in call.entries]
         for entry, value in zip(call.entries, values, strict=True):
             self._last_seen[entry.key] = value or b""
+        self.number_seen = max(self.number_seen, call.change_number, call.applied)

@@ -6,6 +6,8 @@ only goes forward (INVARIANTS 7). Both survive a crash of the process; a power l
 
 from dkv.ports.clock import Now
 
+DRIFT_PERMILLE_MAX = 50
+"""A clock that is wrong by a twentieth is broken, and still must not hurt."""
 START_WALL_MS = 1_700_000_000_000
 """Any date after this program was written would do; a round number reads well in traces."""
 
@@ -13,8 +15,9 @@ START_WALL_MS = 1_700_000_000_000
 class SimClock:
     """A `Clock` that the schedule owns."""
 
-    def __init__(self, wall_ms: int = START_WALL_MS) -> None:
-        self._wall_ms = wall_ms
+    def __init__(self, wall_ms: int = START_WALL_MS, drift_permille: int = 0) -> None:
+        """`drift_permille`: how much faster (or, negative, slower) than the true time both clocks go."""
+        self._wall_ms, self._permille, self._owed = wall_ms, 1000 + drift_permille, 0
         self._monotonic_ms = 0
         self._wall_ms_max = wall_ms
 
@@ -30,8 +33,9 @@ class SimClock:
         """Time passes, on both clocks."""
         if ms < 0:
             raise ValueError("time does not go back; use jump_wall")
-        self._monotonic_ms += ms
-        self.jump_wall(ms)
+        shown_ms, self._owed = divmod(self._owed + ms * self._permille, 1000)
+        self._monotonic_ms += shown_ms
+        self.jump_wall(shown_ms)
 
     def jump_wall(self, ms: int) -> None:
         """Somebody sets the wall clock, `ms` ahead or (negative) back."""

@@ -3,6 +3,7 @@
 from dkv.testing import checks
 from dkv.testing.clients import ALL_KEYS, GROUP_OF
 from dkv.testing.history import Call, Entry, Kind, Status
+from dkv.testing.levels import levels_kept
 from dkv.testing.machine import Life
 from dkv.testing.protocol import Method
 from dkv.testing.schedule import JUMP_MS_MAX
@@ -54,6 +55,7 @@ class Ending:
             *checks.change_numbers_whole(history, latest),
             *checks.batches_whole(history, GROUP_OF),
             *checks.expired_gone(history, final, expired_at),
+            *levels_kept(history),
             *checks.linearizable(history),
             *(complaint for each in self._world.followers for complaint in checks.followed(history, each)),
         ]

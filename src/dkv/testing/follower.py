@@ -38,6 +38,10 @@ class Follower:
     number: int
     rng: Random
     prefix: bytes
+    resumed_after: tuple[Code, ...] = RESUMED_AFTER
+    """Ends of a stream behind which it simply begins again."""
+    at: int = 0
+    """The machine that serves it."""
     call_id: int | None = None
     seen: dict[int, Seen] = field(default_factory=dict)
     covered: list[range] = field(default_factory=list)
@@ -88,7 +92,7 @@ class Follower:
         self.call_id = None
         if reply.code == Code.OUT_OF_RANGE:
             self._cut(_purged(reply.details), history_id)
-        elif reply.code not in RESUMED_AFTER:
+        elif reply.code not in self.resumed_after:
             self.complaints.append(f"the stream ended with {reply.code}: {reply.reason}")
         return f"{reply.code} {reply.reason}"
 

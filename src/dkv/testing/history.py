@@ -21,6 +21,15 @@ class Kind(Enum):
     """Not a call: the time to live of one written value ran out."""
 
 
+class Level(Enum):
+    """What a read was promised. On one node alone every read is linearizable."""
+
+    LINEARIZABLE = "linearizable"
+    SEQUENTIAL = "sequential"
+    READ_YOUR_WRITES = "read your writes"
+    BOUNDED_STALENESS = "bounded staleness"
+
+
 class Status(Enum):
     OPEN = "open"
     OK = "ok"
@@ -72,6 +81,21 @@ class Call:
     took_effect: bool = True
     change_number: int = 0
     """Of a write: its last one."""
+    level: Level = Level.LINEARIZABLE
+    """Of a read, as the rest."""
+    number_min: int = 0
+    """It had to see the changes up to here."""
+    staleness_ms_max: int = 0
+    """It had to see what was acknowledged so long before it, or longer; 0: no bound."""
+    applied: int = 0
+    """It says that it saw the changes up to here; 0: it says nothing."""
+    staleness_ms: int | None = None
+    """It says that it saw what was acknowledged so long before it; None: it says nothing."""
+    node: int = 0
+    """Who answered."""
+    invoked_ms: int = 0
+    """True time."""
+    returned_ms: int = 0
 
     @property
     def is_write(self) -> bool:
@@ -102,7 +126,12 @@ class Call:
         what = ",".join(str(v) for v in self.seen) if self.seen else self.entries[0].value.decode()
         number = f" #{self.change_number}" if self.change_number else ""
         flag = "" if self.took_effect else " (no effect)"
-        return f"[{self.invoked},{self.returned}] {self.kind.value} {keys} {what} {self.status.value}{flag}{number}"
+        level = "" if self.level is Level.LINEARIZABLE else f" {self.level.value}"
+        level += f" from {self.number_min}" if self.number_min else ""
+        level += f" of {self.staleness_ms_max} ms at {self.invoked_ms} ms" if self.staleness_ms_max else ""
+        applied = f" at #{self.applied}" if self.applied else ""
+        end = f"{self.status.value}{flag}{number}{level}{applied}"
+        return f"[{self.invoked},{self.returned}] {self.kind.value} {keys} {what} {end}"
 
 
 @dataclass(slots=True)
@@ -112,18 +141,28 @@ class History:
     calls: list[Call] = field(default_factory=list)
     expired: list[tuple[int, int]] = field(default_factory=list)
     """(event, latest wall time shown): from that event on, what was due then may be gone."""
+    now_ms: int = 0
+    """True time, set by the world."""
     _events: int = 0
 
     def invoke(self, client: int, kind: Kind, entries: tuple[Entry, ...]) -> Call:
-        call = Call(len(self.calls), client, kind, entries, self._event())
+        call = Call(len(self.calls), client, kind, entries, self._event(), invoked_ms=self.now_ms)
         self.calls.append(call)
         return call
 
     def ok(
-        self, call: Call, *, seen: tuple[bytes | None, ...] = (), took_effect: bool = True, change_number: int = 0
+        self,
+        call: Call,
+        *,
+        seen: tuple[bytes | None, ...] = (),
+        took_effect: bool = True,
+        change_number: int = 0,
+        applied: int = 0,
+        staleness_ms: int | None = None,
     ) -> None:
         self._end(call, Status.OK)
         call.seen, call.took_effect, call.change_number = seen, took_effect, change_number
+        call.applied, call.staleness_ms = applied, staleness_ms
 
     def failed(self, call: Call) -> None:
         """Nothing happened, says the server."""
@@ -141,10 +180,13 @@ class History:
         return sorted({entry.key for call in self.calls for entry in call.entries})
 
     def by_key(self) -> dict[bytes, list[Operation]]:
-        """Per key all operations that may have happened, and one EXPIRE for each value that may have run out."""
+        """Per key all operations that may have happened, reads of weaker levels left out, and one EXPIRE for each value
+        that may have run out."""
         found: dict[bytes, list[Operation]] = {}
         for call in self.calls:
             if call.status is Status.FAILED or (call.is_unknown and not call.is_write):
+                continue
+            if call.level is not Level.LINEARIZABLE:
                 continue
             for position, entry in enumerate(call.entries):
                 found.setdefault(entry.key, []).extend(self._operations(call, position, entry))
@@ -157,12 +199,13 @@ class History:
         if kind is Kind.RESTORE:
             kind = Kind.DELETE if entry.is_absent else Kind.PUT
         done = Operation(kind, call.invoked, returned, value, entry.expected, call.took_effect)
-        due = self._due_from(entry.expires_at) if entry.expires_at else None
+        due = self.due_from(entry.expires_at) if entry.expires_at else None
         if due is None:
             return [done]
         return [done, Operation(Kind.EXPIRE, max(due, call.invoked), None, entry.value)]
 
-    def _due_from(self, expires_at: int) -> int | None:
+    def due_from(self, expires_at: int) -> int | None:
+        """From which event on what is due at `expires_at` may be gone."""
         return next((event for event, wall_ms in self.expired if wall_ms >= expires_at), None)
 
     def _event(self) -> int:
@@ -172,4 +215,4 @@ class History:
     def _end(self, call: Call, status: Status) -> None:
         if call.status is not Status.OPEN:
             raise AssertionError(f"ended twice: {call}")
-        call.status, call.returned = status, self._event()
+        call.status, call.returned, call.returned_ms = status, self._event(), self.now_ms

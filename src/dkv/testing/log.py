@@ -50,11 +50,24 @@ class GroupLog:
         del self.entries[first - self.prev_index - 1 :]
         self.entries.extend(entries)
 
+    def term_at(self, index: int) -> int | None:
+        """None: the entry is cut, or not there yet."""
+        if index == self.prev_index:
+            return self.prev_term
+        return self.entries[index - self.prev_index - 1][1] if self.prev_index < index <= self.last_index else None
+
     def cut(self, index: int) -> None:
-        if self.prev_index < index <= self.last_index:
-            term = self.entries[index - self.prev_index - 1][1]
+        if self.prev_index < index and (term := self.term_at(index)) is not None:
             del self.entries[: index - self.prev_index]
             self.prev_index, self.prev_term = index, term
+
+
+class Appended(NamedTuple):
+    """Entries as they were handed over, and the term of the one before them."""
+
+    group: int
+    prev_term: int
+    entries: list[EntryTuple]
 
 
 class Batch(NamedTuple):
@@ -136,9 +149,11 @@ class LogDisk:
 class SimulatedLog:
     """One process's handle. Nothing is durable before the schedule calls `step_disk` often enough."""
 
-    def __init__(self, disk: LogDisk) -> None:
-        """Opens: what the page cache still holds is synced first. OSError when that sync fails."""
-        self._disk = disk
+    def __init__(self, disk: LogDisk, appended: list[Appended] | None = None) -> None:
+        """Opens: what the page cache still holds is synced first. OSError when that sync fails.
+
+        Whatever is handed over is noted in `appended`, for a checker who takes it from there."""
+        self._disk, self._appended = disk, appended
         disk.queued = []
         disk.finish_sync()
         self._view = {group: GroupLog(*_copied(log)) for group, log in disk.synced.items()}
@@ -197,6 +212,10 @@ class SimulatedLog:
         self._view[group] = GroupLog(hard_state, prev_index, prev_term)
         self._disk.syncs += 1
 
+    def term_at(self, group: int, index: int) -> int | None:
+        """For checkers: the term of an entry; None when it is cut, or not there yet."""
+        return self._view[group].term_at(index)
+
     def prev(self, group: int) -> tuple[int, int]:
         log = self._view[group]
         return log.prev_index, log.prev_term
@@ -207,6 +226,8 @@ class SimulatedLog:
             self._appends += 1
             self._append_bytes += batch.bytes()
             self._hand_over(batch)
+            if self._appended is not None:
+                self._note(batch, self._appended)
 
     def durable(self) -> list[tuple[int, int]]:
         if self._failure is not None:
@@ -247,6 +268,11 @@ class SimulatedLog:
         """Writes and syncs what was handed over, unless the log has failed."""
         while self.step_disk() not in ("idle", "failed"):
             pass
+
+    def _note(self, batch: Batch, appended: list[Appended]) -> None:
+        for group, _, _, entries in batch.items:
+            if entries and (prev_term := self._view[group].term_at(entries[0][0] - 1)) is not None:
+                appended.append(Appended(group, prev_term, entries))
 
     def _hand_over(self, batch: Batch) -> None:
         apply_batch(self._view, batch)

@@ -13,14 +13,17 @@ from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
+from dkv.ports.consensus import Conf
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.storage.memory import NO_PRESSURE, MemoryStore
 from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import SimulatedEdge
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import Appended, LogDisk, SimulatedLog
+from dkv.testing.network import Network, SimulatedPeers
 from dkv.testing.random import SeededRandom, stream
+from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
 
 VBUCKET = 1
@@ -35,37 +38,59 @@ class Life:
     """One process."""
 
     log: SimulatedLog
+    raft: Raft
+    replica: Replica
     edge: SimulatedEdge
     node: Node
     methods: dict[str, int]
     """Method number by path."""
+    commit_seen: int = 0
+    """For a checker: up to here it has looked."""
+
+    def call(self, path: str, message: bytes) -> int:
+        """Somebody calls; returns the id of the call."""
+        return self.edge.call(self.methods[path], message)
 
 
 class Machine:
-    """Owns the disks and the clock; `life` is None while no process runs."""
+    """Owns the disks and the clock; `life` is None while no process runs. Without a `network` it is alone."""
 
-    def __init__(self, seed: int, limits: Limits) -> None:
-        self._seed, self._limits = seed, limits
+    def __init__(
+        self, seed: int | str, limits: Limits, clock: SimClock | None = None, network: Network | None = None
+    ) -> None:
+        self._seed, self._limits, self._network = seed, limits, network
         self._rng = stream(seed, "machine")
-        self.clock: SimClock = SimClock()
+        self.clock: SimClock = clock or SimClock()
         self.log_disk: LogDisk = LogDisk()
         self.store: MemoryStore = MemoryStore()
         self.shelf: Shelf = Shelf(stream(seed, "backups"), self.store)
         self.life: Life | None = None
         self.lives: int = 0
-        self._replica_id = self._rng.getrandbits(62) + 1
-        self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
+        self.node_id: int = self._rng.getrandbits(62) + 1
+        self.others: dict[int, str] = {}
+        """The addresses of the other nodes."""
+        self.appended: list[Appended] | None = None
+        """For a checker that takes it: what its logs were given."""
+        keeps = stream(seed, "retention").choice(RETENTIONS)
+        self.retention: Retention = keeps if network is None else Retention()
+
+    def form(self, conf: Conf, history_id: bytes, log_time: int) -> None:
+        """The first rows of a cluster's vBucket, as every member has them."""
+        self.store.write(Replica.first_rows(VBUCKET, self.node_id, history_id, conf, log_time))
+        self.store.sync()
 
     def start(self) -> Life:
-        """Open what the disks hold and stand for election. StorageFailed or OSError when a fault hits the opening."""
+        """Open what the disks hold; one alone stands for election. StorageFailed or OSError when a fault hits the
+        opening."""
         self.lives += 1
-        log = SimulatedLog(self.log_disk)
+        log = SimulatedLog(self.log_disk, self.appended)
         raft = Raft(seed=self._rng.getrandbits(60))
         consensus = NativeConsensus(raft, cast(Any, log))
         random = SeededRandom(self._seed, f"node {self.lives}")
-        replica = open_vbucket(VBUCKET, self._replica_id, self.store, consensus, self.clock, random)
+        replica = open_vbucket(VBUCKET, self.node_id, self.store, consensus, self.clock, random)
         services = Services(self._limits, NodeIdentity(role="master"))
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
+        peers = None if self._network is None else self._meet(self._network)
         node = Node(
             edge=edge,
             consensus=consensus,
@@ -78,22 +103,30 @@ class Machine:
             random=random,
             free_bytes_min=FREE_BYTES_MIN,
             retention=self.retention,
+            peers=peers,
         )
-        consensus.campaign(VBUCKET)
+        if peers is None:
+            consensus.campaign(VBUCKET)
         methods = {path: number for number, (path, _) in enumerate(services.methods)}
-        self.life = Life(log, edge, node, methods)
+        self.life = Life(log, raft, replica, edge, node, methods)
         return self.life
+
+    def _meet(self, network: Network) -> SimulatedPeers:
+        peers = network.attach(self.node_id, self.clock)
+        for node, address in self.others.items():
+            peers.know(node, address)
+        return peers
 
     def crash_process(self) -> None:
         """kill -9: both disks keep what was written."""
-        self.life = None
+        self._end()
         self.log_disk.crash_process(self._rng)
         self.store.crash_process()
         self.make_room()
 
     def power_loss(self) -> None:
         """Both disks keep what was synced, and each some prefix of the rest."""
-        self.life = None
+        self._end()
         self.log_disk.power_loss(self._rng)
         self.store.power_loss(self._rng.randint(0, self.store.unsynced_batches))
         self.clock.reboot()
@@ -103,8 +136,13 @@ class Machine:
         """The end of a server's life in order: log and engine are synced and closed."""
         assert self.life is not None
         self.life.node.close()
-        self.life = None
+        self._end()
         self.store.reopen()
+
+    def _end(self) -> None:
+        self.life = None
+        if self._network is not None:
+            self._network.detach(self.node_id)
 
     @property
     def has_unsynced(self) -> bool:

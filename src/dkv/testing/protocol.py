@@ -6,6 +6,7 @@ clients need; proto3 has two wire types in these messages, varint (0) and length
 
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
 from dkv.model.commands import Session
 from dkv.testing.edge import Reply
@@ -14,6 +15,18 @@ from dkv.testing.history import Call, Entry, History, Kind
 MS = 1000
 AFTER_SLASH = bytes([ord("/") + 1])
 """Ends the range of keys that begin with `group/`."""
+
+
+class Terms(NamedTuple):
+    """What a read asks for beyond its keys."""
+
+    is_linearizable: bool = False
+    number_min: int = 0
+    staleness_ms_max: int = 0
+
+
+NO_TERMS = Terms()
+STALENESS_UNKNOWN = (1 << 64) - 1
 
 
 class Method(StrEnum):
@@ -79,7 +92,7 @@ def _read_varint(message: bytes, position: int) -> tuple[int, int]:
     raise ValueError("the message is cut short")
 
 
-def request(method: Method, entries: tuple[Entry, ...], session: Session | None, consistency: int) -> bytes:
+def request(method: Method, entries: tuple[Entry, ...], session: Session | None, terms: Terms = NO_TERMS) -> bytes:
     """The message of a call."""
     first = entries[0]
     match method:
@@ -93,11 +106,11 @@ def request(method: Method, entries: tuple[Entry, ...], session: Session | None,
             message = field(1, first.key) + field(2, first.expected) + field(3, first.value)
             return message + field(4, first.expires_at // MS) + _session(session)
         case Method.GET:
-            return field(1, first.key) + field(2, consistency)
+            return field(1, first.key) + _terms(terms, 2, 100, 102)
         case Method.MULTI_GET:
-            return b"".join(field(1, entry.key) for entry in entries) + field(2, consistency)
+            return b"".join(field(1, entry.key) for entry in entries) + _terms(terms, 2, 100, 102)
         case Method.ITERATE:
-            return field(1, common_prefix(entries))
+            return field(1, common_prefix(entries)) + _terms(terms, 100, 103, 104)
         case Method.DELETE_RANGE:
             prefix = common_prefix(entries)
             return field(1, prefix) + field(2, prefix[:-1] + AFTER_SLASH) + _session(session)
@@ -106,7 +119,12 @@ def request(method: Method, entries: tuple[Entry, ...], session: Session | None,
 def record(history: History, call: Call, method: Method, reply: Reply) -> None:
     """Ends `call` with what a reply of code OK says."""
     if call.kind is Kind.GET:
-        history.ok(call, seen=tuple(_seen(call, method, reply)))
+        fields = parse(reply.message) if method is not Method.ITERATE else {}
+        applied, staleness_ms = _one(fields, 102), fields.get(104, [STALENESS_UNKNOWN])[-1]
+        assert isinstance(applied, int)
+        assert isinstance(staleness_ms, int)
+        told_ms = None if staleness_ms == STALENESS_UNKNOWN else staleness_ms
+        history.ok(call, seen=tuple(_seen(call, method, reply)), applied=applied, staleness_ms=told_ms)
         return
     fields = parse(reply.message)
     took_effect = method is not Method.CAS or bool(_one(fields, 2))
@@ -123,6 +141,12 @@ def common_prefix(entries: tuple[Entry, ...]) -> bytes:
 def _put(entry: Entry) -> bytes:
     times = field(3, entry.expires_at // MS) + field(100, entry.ttl_ms)
     return field(1, entry.key) + field(2, entry.value) + times
+
+
+def _terms(terms: Terms, consistency: int, number_min: int, staleness: int) -> bytes:
+    """By the numbers of the fields."""
+    levels = field(consistency, terms.is_linearizable) + field(number_min, terms.number_min)
+    return levels + field(staleness, terms.staleness_ms_max)
 
 
 def _session(session: Session | None) -> bytes:

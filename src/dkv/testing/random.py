@@ -7,7 +7,7 @@ does not change what all others see, so a seed keeps its meaning while code arou
 import random
 
 
-def stream(seed: int, name: str) -> random.Random:
+def stream(seed: int | str, name: str) -> random.Random:
     """A generator that depends on (seed, name) alone; the same on every machine and Python run."""
     return random.Random(f"{seed}/{name}")
 
@@ -15,7 +15,7 @@ def stream(seed: int, name: str) -> random.Random:
 class SeededRandom:
     """The node's `Random` port."""
 
-    def __init__(self, seed: int, name: str = "node") -> None:
+    def __init__(self, seed: int | str, name: str = "node") -> None:
         self._stream = stream(seed, name)
 
     def bytes(self, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Run seeded simulations: `python -m dkv.testing.sim --seeds N [--first S] [--seconds T]`.
+"""Run seeded simulations: `python -m dkv.testing.sim --seeds N [--first S] [--nodes 1|3|5|mixed] [--seconds T]`.
 
 A failure prints its seed, what was broken, the end of the trace and the command that replays it.
 """
@@ -8,8 +8,12 @@ import logging
 import sys
 import time
 import traceback
+from collections import Counter
 from typing import NamedTuple
 
+from dkv.testing.cluster.ending import ClusterEnding
+from dkv.testing.cluster.schedule import ClusterSchedule
+from dkv.testing.cluster.world import ClusterWorld
 from dkv.testing.ending import Ending
 from dkv.testing.schedule import Schedule
 from dkv.testing.world import Broken, World
@@ -17,19 +21,23 @@ from dkv.testing.world import Broken, World
 STEPS_DEFAULT = 1_500
 """About a fifth of a second: long enough for several lives, short enough to read."""
 TRACE_LINES_SHOWN = 60
+SIZES = (1, 3, 5)
+MIXED = "mixed"
+"""As many seeds of each size."""
 
 
 class Failure(NamedTuple):
     """One seed that went wrong."""
 
     seed: int
+    nodes: int
     steps: int
     why: str
     trace: list[str]
 
     def __str__(self) -> str:
         lines = "\n".join(self.trace[-TRACE_LINES_SHOWN:])
-        command = f"make sim FIRST={self.seed} SEEDS=1 STEPS={self.steps}"
+        command = f"make sim NODES={self.nodes} FIRST={self.seed} SEEDS=1 STEPS={self.steps}"
         return f"{lines}\n\nseed {self.seed}: {self.why}\nreplay: {command}"
 
 
@@ -37,35 +45,53 @@ class Summary(NamedTuple):
     """What a seed's run was made of; equal seeds give equal summaries."""
 
     digest: str
+    nodes: int
     acknowledged: int
     unknown: int
     lives: int
     backups: int
     """Taken or restored."""
+    terms: int
+    """Of a cluster: in which somebody led."""
 
 
-def run_seed(seed: int, steps: int = STEPS_DEFAULT) -> Summary | Failure:
-    """One whole run. Whatever the node raises that is not a declared end of its process is a failure."""
-    world = World(seed)
+def run_seed(seed: int, steps: int = STEPS_DEFAULT, nodes: int = 1) -> Summary | Failure:
+    """One whole run. Whatever a node raises that is not a declared end of its process is a failure."""
+    world = World(seed) if nodes == 1 else ClusterWorld(seed, nodes)
     try:
+        return _run(world, steps)
+    except Broken as broken:
+        return Failure(seed, nodes, steps, str(broken), list(world.trace.lines))
+    except Exception:
+        return Failure(seed, nodes, steps, traceback.format_exc(), list(world.trace.lines))
+
+
+def _run(world: World | ClusterWorld, steps: int) -> Summary:
+    if isinstance(world, World):
         schedule = Schedule(world)
         schedule.run(steps)
         Ending(world, had_jumps="clock jump" in schedule.weights).run()
-    except Broken as broken:
-        return Failure(seed, steps, str(broken), list(world.trace.lines))
-    except Exception:
-        return Failure(seed, steps, traceback.format_exc(), list(world.trace.lines))
-    return Summary(world.trace.digest(), world.acknowledged, world.unknown, world.machine.lives, world.operator.done)
+        nodes, lives, backups, terms = 1, world.machine.lives, world.operator.done, 0
+    else:
+        ClusterSchedule(world).run(steps)
+        ClusterEnding(world).run()
+        nodes, lives, backups, terms = len(world.members), world.lives, 0, world.raft_checks.terms
+    return Summary(world.trace.digest(), nodes, world.acknowledged, world.unknown, lives, backups, terms)
+
+
+def nodes_of(seed: int, nodes: int | str) -> int:
+    """The size of the cluster of a seed."""
+    return SIZES[seed % len(SIZES)] if nodes == MIXED else int(nodes)
 
 
 def run_seeds(
-    first: int, count: int, seconds: float, steps: int = STEPS_DEFAULT
+    first: int, count: int, seconds: float, steps: int = STEPS_DEFAULT, nodes: int | str = MIXED
 ) -> tuple[list[Summary], Failure | None]:
     """Seeds from `first` on until one fails, `count` have passed or the time is over."""
     deadline = time.monotonic() + seconds
     passed: list[Summary] = []
     for seed in range(first, first + count):
-        outcome = run_seed(seed, steps)
+        outcome = run_seed(seed, steps, nodes_of(seed, nodes))
         if isinstance(outcome, Failure):
             return passed, outcome
         passed.append(outcome)
@@ -80,21 +106,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further seed after this time")
     parser.add_argument("--steps", type=int, default=STEPS_DEFAULT, help="steps of each run")
-    parser.add_argument("--trace", action="store_true", help="print the end of the trace of each seed")
+    parser.add_argument("--nodes", choices=[*map(str, SIZES), MIXED], default=MIXED, help="of each cluster")
     options = parser.parse_args(arguments)
     logging.getLogger("dkv").addHandler(logging.NullHandler())  # what the node logs is in the trace, too
     started = time.monotonic()
-    passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps)
-    writes, unknown = sum(each.acknowledged for each in passed), sum(each.unknown for each in passed)
-    print(
-        f"{len(passed)} seeds passed in {time.monotonic() - started:.1f} s: "
-        f"{writes} acknowledged writes, {unknown} of unknown outcome, {sum(each.lives for each in passed)} lives, "
-        f"{sum(each.backups for each in passed)} backups and restores"
-    )
+    passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps, options.nodes)
+    print(f"{len(passed)} seeds passed in {time.monotonic() - started:.1f} s{_told(passed)}")
     if failure is not None:
         print(failure, file=sys.stderr)
         return 1
     return 0
+
+
+def _told(passed: list[Summary]) -> str:
+    sizes = Counter(each.nodes for each in passed)
+    kinds = ", ".join(f"{count} of {nodes} node{'s'[: nodes > 1]}" for nodes, count in sorted(sizes.items()))
+    writes, unknown = sum(each.acknowledged for each in passed), sum(each.unknown for each in passed)
+    return (
+        f" ({kinds}): {writes} acknowledged writes, {unknown} of unknown outcome, "
+        f"{sum(each.lives for each in passed)} lives, {sum(each.backups for each in passed)} backups and restores, "
+        f"{sum(each.terms for each in passed)} leaders"
+    )
 
 
 if __name__ == "__main__":

@@ -134,21 +134,21 @@ class World:
         """`client`, which waits for nothing, sends an attempt."""
         life = self.alive()
         wall_ms = self.machine.clock.now().wall_ms
-        line = client.act(lambda method, message: life.edge.call(life.methods[method], message), wall_ms)
+        line = client.act(life.call, wall_ms)
         self.trace.add(f"client {client.number}: {line}")
 
     def operate(self) -> None:
         """The operator, if it waits for nothing, asks for a backup or a restore."""
         if self.operator.call_id is None:
             life = self.alive()
-            line = self.operator.act(lambda path, message: life.edge.call(life.methods[path], message))
+            line = self.operator.act(life.call)
             self.trace.add(f"operator: {line}")
 
     def follow(self, follower: Follower, *, leaves: float = LEAVES) -> None:
         """`follower` opens its stream, or takes what has come, or leaves without a word."""
         life = self.alive()
         if follower.call_id is None:
-            line = follower.act(lambda path, message: life.edge.call(life.methods[path], message))
+            line = follower.act(life.call)
         elif follower.rng.random() < leaves:
             life.edge.leave(follower.call_id)
             follower.lost()

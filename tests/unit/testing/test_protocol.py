@@ -16,29 +16,29 @@ def test_request_put_has_key_value_seconds_and_session() -> None:
     """Fields 1, 2, 3 (seconds) and 110 to 112."""
     entry = Entry(b"k", b"v", expires_at=300_000)
     expected = b"\x0a\x01k\x12\x01v\x18\xac\x02" + b"\xf2\x06\x01s\xf8\x06\x02\x80\x07\x01"
-    assert request(Method.PUT, (entry,), Session(b"s", 2, 1), 0) == expected
+    assert request(Method.PUT, (entry,), Session(b"s", 2, 1)) == expected
 
 
 def test_request_multi_put_nests_its_puts() -> None:
     """Field 1, repeated, each a PutRequest."""
-    message = request(Method.MULTI_PUT, (Entry(b"a", b"1"), Entry(b"b", b"2")), None, 0)
+    message = request(Method.MULTI_PUT, (Entry(b"a", b"1"), Entry(b"b", b"2")), None)
     assert message == b"\x0a\x06\x0a\x01a\x12\x011" + b"\x0a\x06\x0a\x01b\x12\x012"
 
 
 def test_request_iterate_asks_for_the_group() -> None:
     """The prefix up to the slash."""
-    assert request(Method.ITERATE, (Entry(b"g0/a"), Entry(b"g0/b")), None, 0) == b"\x0a\x03g0/"
+    assert request(Method.ITERATE, (Entry(b"g0/a"), Entry(b"g0/b")), None) == b"\x0a\x03g0/"
 
 
 def test_request_delete_range_ends_before_the_next_group() -> None:
     """From the prefix to the first key that does not have it."""
-    message = request(Method.DELETE_RANGE, (Entry(b"g0/a"), Entry(b"g0/b")), None, 0)
+    message = request(Method.DELETE_RANGE, (Entry(b"g0/a"), Entry(b"g0/b")), None)
     assert message == b"\x0a\x03g0/\x12\x03g00"
 
 
 def test_request_put_has_a_relative_time_to_live() -> None:
     """Field 100, milliseconds."""
-    message = request(Method.PUT, (Entry(b"k", b"v", ttl_ms=5),), None, 0)
+    message = request(Method.PUT, (Entry(b"k", b"v", ttl_ms=5),), None)
     assert message == b"\x0a\x01k\x12\x01v\xa0\x06\x05"
 
 

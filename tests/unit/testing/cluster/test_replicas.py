@@ -1,0 +1,63 @@
+"""Replicas that are equal, but for what may differ, and replicas that are not."""
+
+import pytest
+
+pytest.importorskip("dkv._native", reason="the native module is not built")
+
+from dkv.model.limits import Limits
+from dkv.ports.store import RowBatch
+from dkv.testing.cluster.member import Member
+from dkv.testing.cluster.replicas import differences
+from dkv.testing.machine import VBUCKET
+from dkv.testing.network import Network
+from dkv.testing.random import stream
+from dkv.vbucket.rows import DATA, EXPIRY, OUTCOMES, SESSIONS, formed_space, prefix
+
+
+def two() -> list[Member]:
+    """Two members of a new cluster."""
+    network = Network(stream(1, "network"))
+    members = [Member(number, 1, Limits(), network) for number in (1, 2)]
+    for member in members:
+        member.form(([each.node_id for each in members], [], [], [], False), b"h" * 16, 5)
+    return members
+
+
+def write(member: Member, space: int, key: bytes, row: bytes) -> None:
+    member.store.write(RowBatch([(prefix(formed_space(VBUCKET) + space) + key, row)]))
+
+
+def test_members_of_a_new_cluster_are_equal() -> None:
+    """Though each has another replica id."""
+    assert list(differences(two())) == []
+
+
+@pytest.mark.parametrize("space", [DATA, EXPIRY, SESSIONS])
+def test_row_that_only_one_has_is_found(space: int) -> None:
+    """In any space but that of the history."""
+    members = two()
+    write(members[1], space, b"key", b"\0v")
+    assert len(list(differences(members))) == 1
+
+
+def test_row_that_differs_is_found() -> None:
+    """Also in the history, where both have it."""
+    members = two()
+    for space in (DATA, OUTCOMES):
+        write(members[0], space, b"key", b"\0v")
+        write(members[1], space, b"key", b"\0w")
+    assert len(list(differences(members))) == 2
+
+
+def test_history_may_be_cut_on_one() -> None:
+    """How much is kept is each node's own affair."""
+    members = two()
+    write(members[1], OUTCOMES, b"12345678", b"row")
+    assert list(differences(members)) == []
+
+
+def test_metadata_that_differs_is_found() -> None:
+    """Another log time is another state."""
+    members = two()
+    members[1].form(([each.node_id for each in members], [], [], [], False), b"h" * 16, 6)
+    assert "log_time=6" in next(differences(members))
