@@ -63,6 +63,8 @@ class Writes:
         term, index = accepted
         self._meter.entry_commands.observe(len(commands))
         self._replica.note_proposed(index, term, proposal)
+        if (replaced := self._waiting.get(index)) is not None:  # of an earlier term, and in other logs it may still be
+            _fail_all(turn, replaced.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
         self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms)
 
     def answer(self, results: Sequence[EntryResult], turn: Turn) -> None:

@@ -27,6 +27,7 @@ LONG_MS = (500, 2_500, 6_000)
 """Around one election timeout, beyond it, and beyond several."""
 FAULTS = {
     "crash": 0.3,
+    "reboot": 0.5,
     "power loss": 0.3,
     "all lose power": 0.1,
     "orderly stop": 0.1,
@@ -99,6 +100,7 @@ class ClusterSchedule:
         return {
             "crash": lambda: self._end(self._any(), "crash"),
             "power loss": lambda: self._end(self._any(), "power loss"),
+            "reboot": self._reboot,
             "all lose power": self._all_lose_power,
             "orderly stop": lambda: self._stop(self._any()),
             "pause": lambda: world.pause(self._any(), True),
@@ -163,6 +165,12 @@ class ClusterSchedule:
     def _end(self, member: Member, why: str) -> None:
         if member.life is not None:
             self._world.end_life(member, why, member.crash_process if why == "crash" else member.power_loss)
+
+    def _reboot(self) -> None:
+        """Clients that are connected do not have the time to look for another node."""
+        member = self._any()
+        self._end(member, self._rng.choice(["crash", "power loss"]))
+        self._world.start(member)
 
     def _all_lose_power(self) -> None:
         for member in self._world.members:
