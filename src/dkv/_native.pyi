@@ -266,11 +266,34 @@ class Raft:
         """Returns (term, index) of the entry, or None when this replica is not the leader or cannot take it now."""
 
     def propose_conf_change(
-        self, group: int, changes: Sequence[tuple[int, int]], transition: int
-    ) -> tuple[int, int] | None: ...
+        self, group: int, changes: Sequence[tuple[int, int]], transition: int, context: bytes = ...
+    ) -> tuple[int, int] | None:
+        """`changes`: (kind, replica) with kind 0 voter, 1 remove, 2 learner; none leaves a joint state. `transition`: 0
+        automatic, 1 joint with automatic leave, 2 joint with explicit leave. None: refused, nothing was proposed."""
+
+    @staticmethod
+    def decode_conf_change(data: bytes) -> tuple[list[tuple[int, int]], bytes]:
+        """(changes, context) of an entry of kind 2; one by which Raft leaves a joint state has neither."""
+
     def apply_conf_change(self, group: int, index: int, data: bytes) -> Conf: ...
     def read_index(self, group: int, context: bytes) -> bool: ...
-    def transfer_leader(self, group: int, to: int) -> bool: ...
+    def transfer_leader(self, group: int, to: int) -> bool:
+        """Start handing leadership over. Proposals are refused until it is done or an election timeout has passed;
+        `ready` tells which."""
+
+    def may_install(self, group: int, index: int, term: int) -> bool:
+        """Whether a snapshot as of (index, term) brings this replica what its own log does not."""
+
+    def report_snapshot(self, group: int, replica: int, index: int | None) -> None:
+        """How a snapshot that `ready` wanted for `replica` ended: installed as of an index, or None, and then it is
+        wanted again at the follower's next reply at the latest. ValueError when this replica has not applied that."""
+
+    def all_matched(self, group: int) -> int:
+        """The smallest index that all voters have on disk; 0 when this replica does not lead."""
+
+    def watch_all(self, group: int, is_watched: bool) -> None:
+        """Whether `ready` tells when that has changed."""
+
     def persisted(self, acks: Sequence[tuple[int, int]]) -> None:
         """The writes of (group, ready number) are durable, and of all earlier numbers of the group."""
 
@@ -289,12 +312,17 @@ class Raft:
                 tuple[int, int, int] | None,
                 int,
                 list[tuple[int, int]],
+                list[int],
+                int | None,
+                tuple[int, bool] | None,
             ]
         ],
     ]:
         """Only groups with work: (group, committed entries, messages [(peer, bytes)] to send at once, messages to send
         once `number` is durable, confirmed reads [(context, index)], lost reads [context], (leader, role, term) or
-        None if unchanged, number or 0, [low, high) of the log that followers far behind need: see `fetched`)."""
+        None if unchanged, number or 0, [low, high) of the log that followers far behind need: see `fetched`, followers
+        that need a snapshot: see `report_snapshot`, what all voters have on disk if it changed: see `watch_all`, (to,
+        whether it leads) of a transfer that ended)."""
 
     def applied(self, marks: Sequence[tuple[int, int]]) -> None:
         """(group, index): entries up to here are applied."""
@@ -341,6 +369,10 @@ class Log:
 
     def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None:
         """First state of a group whose log starts behind (prev_index, prev_term); synced before it returns."""
+
+    def reset_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None:
+        """The log of a group begins anew behind (prev_index, prev_term), in one step. Returns at once; what is handed
+        over later is durable only together with it."""
 
     def prev(self, group: int) -> tuple[int, int]:
         """(index, term) of the entry before the first one kept."""

@@ -329,6 +329,60 @@ def test_log_cut_behind_the_end_refuses(written):
     log.close()
 
 
+def test_log_reset_replaces_a_group_in_one_step(written):
+    """Behind a reset entries may begin anywhere; nothing of before comes back, and other groups are as they were."""
+    log = Log(Bell(), str(written))
+    log.cut(1, 3)
+    log.reset_group(1, (8, 11, 4), 4, 7)
+    assert (log.state(1), log.prev(1)) == (((8, 11, 4), 5, 4), (4, 7))
+    with pytest.raises(ValueError, match="outside"):
+        log.read(1, 4, 5, 1)
+    log.reset_group(1, (8, 11, 90), 90, 8)
+    with pytest.raises(ValueError, match="does not know"):
+        log.reset_group(5, (1, 0, 1), 1, 1)
+    log.close()
+    log = Log(Bell(), str(written))
+    assert (log.state(1), log.prev(1)) == (((8, 11, 90), 91, 90), (90, 8))
+    raft = Raft(seed=1)
+    raft.open_group(1, 11, ONE, 90, (8, 11, 90), 90, 8, [])
+    raft.campaign(1)
+    log.append(raft.ready()[0])
+    log.close()
+    with pytest.raises(ValueError, match="closed"):
+        log.reset_group(1, (8, 11, 90), 90, 8)
+    log = Log(Bell(), str(written))
+    assert (log.state(1), log.prev(1)) == (((9, 11, 90), 91, 91), (90, 8))
+    assert log.read(1, 91, 92, 1) == [(91, 9, 0, b"")]
+    log.close()
+
+
+def test_log_reset_survives_rewriting_of_old_files(folder):
+    """raft-engine moves what is old into other files and drops the first: a log that was reset does not come back."""
+    node = Node(folder, groups=(1, 2), file_bytes=16 << 10, purge_threshold_bytes=64 << 10)
+
+    def fill():
+        oldest = min(folder.glob("*.raftlog"))
+        while min(folder.glob("*.raftlog")) <= oldest:
+            node.put(b"x" * 1000, group=2)
+            node.consensus.cut(2, max(1, node.log.state(2)[2] - 5))
+
+    for number in range(20):
+        node.put(b"old %d" % number, group=1)
+    fill()
+    assert list(folder.glob("*.rewrite")), "what group 1 has is rewritten"
+    node.consensus.close_group(1)
+    node.log.reset_group(1, (9, 11, 10), 10, 8)
+    newest = max(folder.glob("*.raftlog"))
+    while newest.exists():
+        fill()
+    applied = node.log.state(2)[2]
+    node.close()
+    log = Log(Bell(), str(folder))
+    assert (log.state(1), log.prev(1)) == (((9, 11, 10), 11, 10), (10, 8))
+    assert log.state(2)[2] == applied
+    log.close()
+
+
 def test_log_of_a_foreign_format_refuses(written):
     """A file with a header of an unknown version is not guessed at."""
     path = log_file(written)

@@ -32,6 +32,26 @@ class Disk:
     entries: list[Entry] = field(default_factory=list)
     applied: int = 1
     unsynced: list[tuple[int, tuple[int, int, int] | None, list[Entry]]] = field(default_factory=list)
+    staged: tuple[int, int, Conf] | None = None
+    """(index, term, members) of a snapshot whose rows are all there, beside those that are served."""
+    installed_term: int | None = None
+    """Of `applied`, when nothing was applied behind an installed snapshot."""
+
+    def term(self, index: int) -> int:
+        return dict([self.prev, *(entry[:2] for entry in self.entries)]).get(index, 0)
+
+    def flip(self) -> None:
+        assert self.staged is not None
+        (self.applied, self.installed_term, self.conf), self.staged = self.staged, None
+
+    def follow_snapshot(self) -> None:
+        """The log begins anew behind an installed snapshot, unless it has been there."""
+        self.sync()
+        if self.installed_term is not None and self.term(self.applied) != self.installed_term:
+            term, vote, _ = self.hard
+            newer = self.installed_term > term
+            self.hard = (self.installed_term, 0, self.applied) if newer else (term, vote, self.applied)
+            self.prev, self.entries = (self.applied, self.installed_term), []
 
     def cut(self, index: int) -> None:
         self.prev = next((entry[:2] for entry in self.entries if entry[0] == index), self.prev)
@@ -60,18 +80,24 @@ class Replica:
         self.waiting: list[tuple[int, bytes]] = []
         """Messages that may leave once a ready number is durable."""
         self.wanted: list[tuple[int, int]] = []
-        self.raft = self._open()
+        self.raft = Raft(seed=number)
+        self.open()
 
-    def _open(self) -> Raft:
-        raft = Raft(seed=self.number)
-        disk, (index, term) = self.disk, self.disk.prev
-        raft.open_group(GROUP, self.number, disk.conf, disk.applied, disk.hard, index, term, disk.entries)
-        return raft
+    def open(self) -> None:
+        disk = self.disk
+        disk.follow_snapshot()
+        index, term = disk.prev
+        self.raft.open_group(GROUP, self.number, disk.conf, disk.applied, disk.hard, index, term, disk.entries)
+
+    def close(self) -> None:
+        self.waiting = []
+        self.raft.close_group(GROUP)
 
     def crash(self) -> None:
         """Lose what was not synced, and start again. What was applied is on the disk with its members."""
         self.disk.unsynced, self.waiting = [], []
-        self.raft = self._open()
+        self.raft = Raft(seed=self.number)
+        self.open()
 
 
 class Cluster:
@@ -103,6 +129,11 @@ class Cluster:
             "forget": self.forget,
             "cut": self.cut,
             "fetch": self.fetch,
+            "copy": self.copy,
+            "flip": self.flip,
+            "open": self.open,
+            "report": self.report,
+            "watch": self.watch,
             "isolate": self.isolate,
             "heal": self.heal,
             "crash": self.crash,
@@ -115,11 +146,13 @@ class Cluster:
             self.replicas[number] = Replica(number, Disk(conf))
         return []
 
-    def join(self, number: str) -> Iterable[str]:
-        """A replica without a log, that a change of members will add: it starts from the first members."""
+    def join(self, number: str, *words: str) -> Iterable[str]:
+        """A replica without a log, that a change of members will add: it starts from the first members; with `empty`
+        not even from them."""
         conf = next(iter(self.replicas.values())).disk.conf
-        first = ([voter for voter in conf[0] if voter != int(number)], [], [], [], False)
-        self.replicas[int(number)] = Replica(int(number), Disk(first))
+        first: Conf = ([voter for voter in conf[0] if voter != int(number)], [], [], [], False)
+        disk = Disk(([], [], [], [], False), (1, 0, 0), (0, 0), applied=0) if words else Disk(first)
+        self.replicas[int(number)] = Replica(int(number), disk)
         return []
 
     def lead(self, number: str) -> Iterable[str]:
@@ -160,7 +193,9 @@ class Cluster:
         for _, ready_number, hard, entries in writes.items():
             replica.disk.unsynced.append((ready_number, hard, entries))
             yield f"write {ready_number}: {_hard_text(hard)}{_entries_text(entries)}".rstrip()
-        for _, committed, messages, after, reads, lost, leadership, ready_number, fetches in groups:
+        for group in groups:
+            _, committed, messages, after, reads, lost, leadership, ready_number, fetches, *rest = group
+            needy, all_matched, transfer = rest
             if leadership is not None:
                 leader, role, term = leadership
                 yield f"{ROLES[role]} in term {term}, leader {leader or 'unknown'}"
@@ -173,6 +208,11 @@ class Cluster:
             yield from (f"read {context.decode()} is lost" for context in lost)
             replica.wanted += fetches
             yield from (f"wants {low} to {high - 1} of the log" for low, high in fetches)
+            yield from (f"{peer} needs a snapshot" for peer in needy)
+            if all_matched is not None:
+                yield f"all voters have {all_matched}"
+            if transfer is not None:
+                yield f"{transfer[0]} {'leads' if transfer[1] else 'was not to be had as leader'}"
 
     def sync(self, number: str) -> Iterable[str]:
         replica = self.replicas[int(number)]
@@ -243,6 +283,37 @@ class Cluster:
             replica.raft.fetched(GROUP, low, prev_term, entries)
             yield f"{_entries_text(entries) or 'nothing'}"
 
+    def copy(self, number: str, to: str) -> Iterable[str]:
+        """All rows of a snapshot of one replica arrive at another, which keeps them beside its own."""
+        disk = self.replicas[int(number)].disk
+        index, term = disk.applied, disk.term(disk.applied)
+        self.replicas[int(to)].disk.staged = index, term, disk.conf
+        return [f"{term}/{index}"]
+
+    def flip(self, number: str) -> Iterable[str]:
+        """The replica serves from the snapshot that was copied to it, and stops its group until `open`."""
+        replica = self.replicas[int(number)]
+        assert replica.disk.staged is not None
+        index, term, _ = replica.disk.staged
+        if not replica.raft.may_install(GROUP, index, term):
+            return ["refused"]
+        replica.close()
+        replica.disk.flip()
+        return []
+
+    def open(self, number: str) -> Iterable[str]:
+        self.replicas[int(number)].open()
+        return self.status(number)
+
+    def report(self, number: str, peer: str, index: str = "") -> Iterable[str]:
+        """Tell a leader that a snapshot is installed as of an index, or without one that it failed."""
+        self._raft(number).report_snapshot(GROUP, int(peer), int(index) if index else None)
+        return []
+
+    def watch(self, number: str) -> Iterable[str]:
+        self._raft(number).watch_all(GROUP, True)
+        return [f"all voters have {self._raft(number).all_matched(GROUP)}"]
+
     def isolate(self, number: str) -> Iterable[str]:
         """Nothing reaches it or leaves it, what is under way included."""
         self.isolated.add(int(number))
@@ -265,7 +336,7 @@ class Cluster:
             f"last {status['last_index']}"
         )
         parts = {"voters": voters, "learners": learners, "outgoing": outgoing, "next learners": next_learners}
-        yield ", ".join(f"{name} {' '.join(map(str, ids))}" for name, ids in parts.items() if ids)
+        yield ", ".join(f"{name} {' '.join(map(str, ids))}" for name, ids in parts.items() if ids) or "no members"
 
     def _raft(self, number: str) -> Raft:
         return self.replicas[int(number)].raft
@@ -287,7 +358,7 @@ class Cluster:
             yield f"apply {entry_text(index, term, kind, data)}"
             if kind:
                 replica.disk.conf = replica.raft.apply_conf_change(GROUP, index, data)
-            replica.disk.applied = index
+            replica.disk.applied, replica.disk.installed_term = index, None
         if committed:
             replica.raft.applied([(GROUP, committed[-1][0])])
 

@@ -25,6 +25,9 @@ class MemoryLog:
     def create_group(self, group, hard_state, prev_index, prev_term):
         self.hard[group], self.before[group], self.entries[group] = hard_state, (prev_index, prev_term), []
 
+    def reset_group(self, group, hard_state, prev_index, prev_term):
+        self.create_group(group, hard_state, prev_index, prev_term)
+
     def state(self, group):
         if group not in self.hard:
             return None
@@ -483,9 +486,10 @@ def test_conf_change_adds_learner_then_voter():
     drain(raft)
     raft.applied([(GROUP, 2)])
     assert raft.propose_conf_change(GROUP, [(1, 11)], 0) is None
-    assert raft.propose_conf_change(GROUP, [(2, 12)], 0) == (2, 3)
+    assert raft.propose_conf_change(GROUP, [(2, 12)], 0, b"of the directory") == (2, 3)
     [(index, _, kind, data)] = drain(raft)
     assert kind == 2
+    assert Raft.decode_conf_change(data) == ([(2, 12)], b"of the directory")
     assert raft.apply_conf_change(GROUP, index, data) == ([11], [12], [], [], False)
     raft.applied([(GROUP, index)])
     assert raft.status(GROUP)["conf"] == ([11], [12], [], [], False)

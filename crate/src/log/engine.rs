@@ -121,6 +121,13 @@ pub fn put_first_state(batch: &mut LogBatch, group: u64, hard: Hard, prev: (u64,
     put_prev(batch, group, prev)
 }
 
+/// A first state in place of all that the group has. Not a cut up to the end: raft-engine brings cut entries back, and
+/// behind `prev` nobody would know them for what they are.
+pub fn put_reset(batch: &mut LogBatch, group: u64, hard: Hard, prev: (u64, u64)) -> raft_engine::Result<()> {
+    batch.add_command(group, Command::Clean);
+    put_first_state(batch, group, hard, prev)
+}
+
 pub fn put_hard_state(batch: &mut LogBatch, group: u64, (term, vote, commit): Hard) -> raft_engine::Result<()> {
     batch.put(group, KEY_HARD_STATE.to_vec(), bytes([term, vote, commit]))
 }

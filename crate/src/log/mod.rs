@@ -194,6 +194,20 @@ impl Log {
         Ok(())
     }
 
+    /// The log of a group begins anew behind (prev_index, prev_term), in one step. Returns at once: what is handed over
+    /// later is durable only together with it.
+    fn reset_group(&self, group: u64, hard_state: Hard, prev_index: u64, prev_term: u64) -> PyResult<()> {
+        self.check_failure()?;
+        self.group(group)?;
+        let prev = (prev_index, prev_term);
+        let mut groups = self.shared.groups.lock();
+        if !self.shared.hand_over(Job::Reset { group, hard: hard_state, prev }) {
+            return Err(closed().into());
+        }
+        groups.insert(group, GroupState { hard: hard_state, prev, last: prev_index });
+        Ok(())
+    }
+
     /// Hands over; returns at once. ValueError, and nothing is taken, when an entry does not follow the log.
     fn append(&self, writes: &Writes) -> PyResult<()> {
         self.check_failure()?;

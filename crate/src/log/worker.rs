@@ -27,6 +27,7 @@ pub enum Job {
     Append { writes: Arc<Vec<GroupWrite>>, bytes: u64 },
     Cut { group: u64, index: u64 },
     Create { group: u64, hard: Hard, prev: (u64, u64), done: Sender<()> },
+    Reset { group: u64, hard: Hard, prev: (u64, u64) },
 }
 
 pub enum Task {
@@ -193,6 +194,10 @@ impl Writer {
                 Job::Create { group, hard, prev, .. } => {
                     engine::put_first_state(&mut batch, *group, *hard, *prev).map_err(|e| e.to_string())?;
                 }
+                Job::Reset { group, hard, prev } => {
+                    cuts_wanted.remove(group); // of what ends here
+                    engine::put_reset(&mut batch, *group, *hard, *prev).map_err(|e| e.to_string())?;
+                }
             }
         }
         let mut cuts = vec![];
@@ -216,7 +221,8 @@ impl Writer {
         {
             let mut groups = self.shared.groups.lock();
             for (group, prev) in cuts {
-                if let Some(state) = groups.get_mut(&group) {
+                // A reset may have been handed over meanwhile.
+                if let Some(state) = groups.get_mut(&group).filter(|state| state.prev.0 < prev.0) {
                     state.prev = prev;
                 }
             }

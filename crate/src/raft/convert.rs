@@ -2,10 +2,13 @@
 //! what reaches a group has a meaning there.
 
 use bytes::Bytes;
+use protobuf::Message as _;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
-use raft::eraftpb::{ConfChangeTransition, ConfState, Entry, EntryType};
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType,
+};
 use raft::StateRole;
 
 /// (voters, learners, voters_outgoing, learners_next, auto_leave)
@@ -14,6 +17,8 @@ pub type Conf = (Vec<u64>, Vec<u64>, Vec<u64>, Vec<u64>, bool);
 pub type Hard = (u64, u64, u64);
 /// (index, term, kind, data)
 pub type EntryIn = (u64, u64, u8, PyBackedBytes);
+/// (kind, replica), kind 0 voter, 1 remove, 2 learner
+pub type Change = (u8, u64);
 
 /// Members, with ids sorted so that equal members always look equal.
 pub fn conf_from(conf: Conf) -> ConfState {
@@ -57,7 +62,47 @@ pub fn entry_from((index, term, kind, data): EntryIn) -> Result<Entry, String> {
     Ok(entry)
 }
 
-pub fn transition_from(number: u8) -> Result<ConfChangeTransition, String> {
+pub fn change_from(changes: Vec<Change>, transition: u8, context: Vec<u8>) -> Result<ConfChangeV2, String> {
+    let mut change = ConfChangeV2::default();
+    let mut singles = vec![];
+    for (kind, replica) in changes {
+        let mut single = ConfChangeSingle::default();
+        single.set_change_type(match kind {
+            0 => ConfChangeType::AddNode,
+            1 => ConfChangeType::RemoveNode,
+            2 => ConfChangeType::AddLearnerNode,
+            _ => return Err(format!("kind of change {kind} is not 0, 1 or 2")),
+        });
+        single.node_id = replica;
+        singles.push(single);
+    }
+    change.set_changes(singles.into());
+    change.set_transition(transition_from(transition)?);
+    change.set_context(context.into());
+    Ok(change)
+}
+
+/// What `change_from` was given, from the data of an entry.
+pub fn change_parts(data: &[u8]) -> Result<(Vec<Change>, Vec<u8>), String> {
+    let change = change_decoded(data)?;
+    let parts = change.get_changes().iter().map(|single| {
+        let kind = match single.get_change_type() {
+            ConfChangeType::AddNode => 0,
+            ConfChangeType::RemoveNode => 1,
+            ConfChangeType::AddLearnerNode => 2,
+        };
+        (kind, single.node_id)
+    });
+    Ok((parts.collect(), change.get_context().to_vec()))
+}
+
+pub fn change_decoded(data: &[u8]) -> Result<ConfChangeV2, String> {
+    let mut change = ConfChangeV2::default();
+    change.merge_from_bytes(data).map_err(|e| e.to_string())?;
+    Ok(change)
+}
+
+fn transition_from(number: u8) -> Result<ConfChangeTransition, String> {
     match number {
         0 => Ok(ConfChangeTransition::Auto),
         1 => Ok(ConfChangeTransition::Implicit),

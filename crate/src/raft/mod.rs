@@ -7,20 +7,21 @@
 mod convert;
 mod group;
 mod host;
+mod snapshots;
 mod window;
 mod writes;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protobuf::Message as _;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use raft::ProgressState;
 
-use convert::{conf_from, conf_tuple, entry_from, role_number, transition_from, Conf, EntryIn};
+use convert::{
+    change_decoded, change_from, change_parts, conf_from, conf_tuple, entry_from, role_number, Change, Conf, EntryIn,
+};
 pub use convert::{entry_list, Hard};
 use group::{News, Opening};
 use host::Host;
@@ -116,33 +117,55 @@ impl Raft {
 
     /// `changes`: (kind, replica) with kind 0 voter, 1 remove, 2 learner; none leaves a joint state. `transition`:
     /// 0 automatic, 1 joint with automatic leave, 2 joint with explicit leave. None: refused, nothing was proposed.
-    fn propose_conf_change(&self, group: u64, changes: Vec<(u8, u64)>, transition: u8) -> PyResult<Option<(u64, u64)>> {
-        let mut change = ConfChangeV2::default();
-        let mut singles = vec![];
-        for (kind, replica) in changes {
-            let mut single = ConfChangeSingle::default();
-            single.set_change_type(match kind {
-                0 => ConfChangeType::AddNode,
-                1 => ConfChangeType::RemoveNode,
-                2 => ConfChangeType::AddLearnerNode,
-                _ => return Err(value_error(format!("kind of change {kind} is not 0, 1 or 2"))),
-            });
-            single.node_id = replica;
-            singles.push(single);
-        }
-        change.set_changes(singles.into());
-        change.set_transition(transition_from(transition).map_err(value_error)?);
+    #[pyo3(signature = (group, changes, transition, context = vec![]))]
+    fn propose_conf_change(
+        &self,
+        group: u64,
+        changes: Vec<Change>,
+        transition: u8,
+        context: Vec<u8>,
+    ) -> PyResult<Option<(u64, u64)>> {
+        let change = change_from(changes, transition, context).map_err(value_error)?;
         self.host.lock().with(group, |g| g.propose_conf_change(&change)).ok_or_else(|| unknown(group))
+    }
+
+    /// (changes, context) of a committed entry of kind 2; an entry by which Raft leaves a joint state has neither.
+    #[staticmethod]
+    fn decode_conf_change<'py>(py: Python<'py>, data: &[u8]) -> PyResult<(Vec<Change>, Bound<'py, PyBytes>)> {
+        let (changes, context) = change_parts(data).map_err(value_error)?;
+        Ok((changes, PyBytes::new(py, &context)))
     }
 
     /// For every committed entry of kind 1 or 2, while the apply batch is built. The members returned belong into the
     /// same batch as the applied index.
     fn apply_conf_change(&self, group: u64, index: u64, data: &[u8]) -> PyResult<Conf> {
-        let mut change = ConfChangeV2::default();
-        change.merge_from_bytes(data).map_err(value_error)?;
+        let change = change_decoded(data).map_err(value_error)?;
         let mut host = self.host.lock();
         let done = host.with(group, |g| g.apply_conf_change(index, &change)).ok_or_else(|| unknown(group))?;
         Ok(conf_tuple(&done.map_err(value_error)?))
+    }
+
+    /// Whether a snapshot as of (index, term) brings this replica what its own log does not.
+    fn may_install(&self, group: u64, index: u64, term: u64) -> PyResult<bool> {
+        self.host.lock().get(group).map(|g| g.may_install(index, term)).ok_or_else(|| unknown(group))
+    }
+
+    /// How a snapshot that `ready` wanted for `replica` ended: installed as of an index, or None. ValueError when this
+    /// replica itself has not applied that index.
+    #[pyo3(signature = (group, replica, index))]
+    fn report_snapshot(&self, group: u64, replica: u64, index: Option<u64>) -> PyResult<()> {
+        let done = self.host.lock().with(group, |g| g.report_snapshot(replica, index));
+        done.ok_or_else(|| unknown(group))?.map_err(value_error)
+    }
+
+    /// The smallest index that all voters have on disk; 0 when this replica does not lead.
+    fn all_matched(&self, group: u64) -> PyResult<u64> {
+        self.host.lock().get(group).map(|g| g.all_matched()).ok_or_else(|| unknown(group))
+    }
+
+    /// Whether `ready` tells when that has changed.
+    fn watch_all(&self, group: u64, is_watched: bool) -> PyResult<()> {
+        self.host.lock().with(group, |g| g.watch_all(is_watched)).ok_or_else(|| unknown(group))
     }
 
     /// Asks for a read index; the answer comes from `ready` under this context, as confirmed or lost. False: not the
@@ -154,7 +177,8 @@ impl Raft {
         self.host.lock().with(group, |g| g.read_index(context)).ok_or_else(|| unknown(group))
     }
 
-    /// Starts handing leadership over. Proposals are refused until it is done or an election timeout has passed.
+    /// Starts handing leadership over. Proposals are refused until it is done or an election timeout has passed; `ready`
+    /// tells which.
     fn transfer_leader(&self, group: u64, to: u64) -> PyResult<bool> {
         self.host.lock().with(group, |g| g.transfer_leader(to)).ok_or_else(|| unknown(group))
     }
@@ -253,6 +277,9 @@ fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>>
         news.leadership.map(|(leader, role, term)| (leader, role_number(role), term)),
         news.number,
         news.fetches,
+        news.snapshots_wanted,
+        news.all_matched,
+        news.transfer,
     )
         .into_pyobject(py)
 }

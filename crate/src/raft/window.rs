@@ -15,6 +15,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
 use super::convert::Hard;
+use super::snapshots::Snapshots;
 
 /// Ranges under way at once; more followers than that are not far behind together.
 const WANTED_MAX: usize = 16;
@@ -46,6 +47,7 @@ pub struct Window {
     lent: Option<Lent>,
     /// Written to where Raft only reads.
     wanted: RefCell<Vec<Wanted>>,
+    pub snapshots: Snapshots,
 }
 
 impl Window {
@@ -79,8 +81,8 @@ impl Window {
         }
         let mut state = HardState::default();
         (state.term, state.vote, state.commit) = (term, vote, commit);
-        let (lent, wanted) = (None, RefCell::default());
-        Ok(Window { hard: state, conf, prev, entries: entries.into(), log_first, lent, wanted })
+        let (lent, wanted, snapshots) = (None, RefCell::default(), Snapshots::default());
+        Ok(Window { hard: state, conf, prev, entries: entries.into(), log_first, lent, wanted, snapshots })
     }
 
     pub fn first(&self) -> u64 {
@@ -132,7 +134,7 @@ impl Window {
     }
 
     pub fn has_wants(&self) -> bool {
-        self.wanted.borrow().iter().any(|wanted| !wanted.is_told)
+        self.snapshots.has_wants() || self.wanted.borrow().iter().any(|wanted| !wanted.is_told)
     }
 
     /// The ranges [low, high) that are wanted, each told once.
@@ -235,7 +237,8 @@ impl Storage for Window {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
+    fn snapshot(&self, _request_index: u64, to: u64) -> Result<Snapshot> {
+        self.snapshots.want(to);
         Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }

@@ -27,12 +27,17 @@ _FOLLOWER_TOKENS = 1 << 63
 """Reads for followers count from here, those for the history from 1."""
 
 
+_NOTHING = Ready(0, [], [], [], [], None, [])[1:]
+"""What a `Ready` is behind its vBucket when it need not be told."""
+
+
 class LogPort(Protocol):
     """What consensus needs of a log: `dkv._native.Log`, or one that forgets what was not synced."""
 
     def state(self, group: int) -> tuple[tuple[int, int, int], int, int] | None: ...
     def read(self, group: int, low: int, high: int, bytes_max: int) -> list[EntryTuple]: ...
     def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
+    def reset_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
     def prev(self, group: int) -> tuple[int, int]: ...
     def append(self, writes: Writes) -> None: ...
     def durable(self) -> list[tuple[int, int]]: ...
@@ -73,15 +78,26 @@ class NativeConsensus:
             raise ValueError(f"vBucket {vbucket} has no voter")
         self._log.create_group(vbucket, (prev_term, 0, prev_index), prev_index, prev_term)
 
+    def create_empty_group(self, vbucket: int) -> None:
+        """Give a replica that has nothing, not even members, its first state in the log, synced. Its log ends before
+        any other begins, so whoever leads finds that it needs a snapshot."""
+        self._log.create_group(vbucket, (1, 0, 0), 0, 0)
+
     def has_group(self, vbucket: int) -> bool:
         """Whether the log knows the group, open or not."""
         return self._log.state(vbucket) is not None
 
-    def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None:
+    def open_group(
+        self, vbucket: int, replica: int, conf: Conf, applied: int, *, installed_term: int | None = None
+    ) -> None:
         """Start a group where the engine stands: `conf` are the members as of `applied`.
 
-        Raises Corrupt when the log and the engine cannot belong together (INVARIANTS 2).
+        `installed_term` is the term of `applied`, and says that the metadata row is that of a snapshot, synced, with
+        nothing applied behind it: only then may the log stand elsewhere, and begins anew there (INVARIANTS 4).
+        Otherwise raises Corrupt when the log and the engine cannot belong together (INVARIANTS 2).
         """
+        if installed_term is not None:
+            self._follow_snapshot(vbucket, applied, installed_term)
         state = self._log.state(vbucket)
         if state is None:
             raise Corrupt(f"vBucket {vbucket} is applied to {applied}, and the log does not know it")
@@ -103,6 +119,22 @@ class NativeConsensus:
         self._applied.pop(vbucket, None)
         return self._raft.close_group(vbucket)
 
+    def begin_install(self, vbucket: int, index: int, term: int) -> bool:
+        """Stop the group, so that the engine can take a snapshot as of (index, term) over; `open_group` starts it
+        again, with `installed_term` once the engine has synced the flip, without when it came to nothing.
+
+        False, and nothing was done: the own log leads there, or beyond.
+        """
+        if not self._raft.may_install(vbucket, index, term):
+            return False
+        self.close_group(vbucket)
+        return True
+
+    def report_snapshot(self, vbucket: int, replica: int, index: int | None) -> None:
+        """How a snapshot for a follower ended: installed as of an index, or None. Then `Ready.snapshots_wanted` names
+        the follower again, at its next reply at the latest: whoever needs a pause reports late."""
+        self._raft.report_snapshot(vbucket, replica, index)
+
     def campaign(self, vbucket: int) -> bool:
         return self._raft.campaign(vbucket)
 
@@ -117,17 +149,35 @@ class NativeConsensus:
         """(term, index), or None: not the leader, or not now."""
         return self._raft.propose(vbucket, data)
 
-    def read_index(self, vbucket: int, context: bytes) -> bool:
-        """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
-        return self._raft.read_index(vbucket, context)
+    def propose_conf_change(
+        self, vbucket: int, changes: Sequence[tuple[int, int]], transition: int, context: bytes = b""
+    ) -> tuple[int, int] | None:
+        """(term, index), or None: not the leader, not now, not possible, or it would leave out the leader."""
+        return self._raft.propose_conf_change(vbucket, changes, transition, context)
+
+    def decode_conf_change(self, data: bytes) -> tuple[list[tuple[int, int]], bytes]:
+        """(changes, context) of an entry of kind 2; neither when a joint state is left by it."""
+        return self._raft.decode_conf_change(data)
 
     def apply_conf_change(self, vbucket: int, index: int, data: bytes) -> Conf:
-        """The members that a committed entry of kind 1 or 2 leads to."""
+        """The members that belong into the batch of this entry."""
         return self._raft.apply_conf_change(vbucket, index, data)
 
     def transfer_leader(self, vbucket: int, to: int) -> bool:
-        """Begin to hand leadership over; False: not the leader, or `to` is no other member."""
+        """Start handing leadership over; `Ready.transfer` tells how it ended. Nothing can be proposed meanwhile."""
         return self._raft.transfer_leader(vbucket, to)
+
+    def all_matched(self, vbucket: int) -> int:
+        """The smallest index that all voters have on disk; 0 when this replica does not lead."""
+        return self._raft.all_matched(vbucket)
+
+    def watch_all(self, vbucket: int, is_watched: bool) -> None:
+        """Whether `Ready.all_matched` tells when that has changed."""
+        self._raft.watch_all(vbucket, is_watched)
+
+    def read_index(self, vbucket: int, context: bytes) -> bool:
+        """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
+        return self._raft.read_index(vbucket, context)
 
     def advance(self) -> list[Ready]:
         """Acknowledge what became durable, hand new writes to the log, return the groups that have news.
@@ -144,15 +194,17 @@ class NativeConsensus:
         if not writes.is_empty():
             self._append(writes)
         news = []
-        for vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches in groups:
+        for group in groups:
+            vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches = group[:9]
             for low, high in fetches:
                 self._read_for_follower(vbucket, low, high)
             if messages_after:
                 self._waiting.setdefault(vbucket, deque()).append((number, messages_after))
             if vbucket in freed:
                 messages = freed.pop(vbucket) + messages
-            if committed or messages or reads or reads_lost or leadership is not None:
-                news.append(Ready(vbucket, committed, messages, reads, reads_lost, leadership))
+            ready = Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[9:])
+            if ready[1:] != _NOTHING:
+                news.append(ready)
         news.extend(Ready(vbucket, [], messages, [], [], None) for vbucket, messages in freed.items())
         return news
 
@@ -226,6 +278,25 @@ class NativeConsensus:
     def close(self) -> None:
         """Finish and sync what was handed over. Idempotent."""
         self._log.close()
+
+    def _follow_snapshot(self, vbucket: int, index: int, term: int) -> None:
+        """Lets the log begin anew behind a snapshot, unless it has been there already. Then nothing is lost that was
+        acknowledged: entries behind the snapshot are durable only together with the new beginning."""
+        state = self._log.state(vbucket)
+        if state is None:
+            return
+        (own_term, vote, _), first, last = state
+        if first <= index <= last:
+            [(_, found, _, _)] = self._log.read(vbucket, index, index + 1, 0)
+            if found == term:
+                return
+        elif first > index:
+            return
+        hard_state = (own_term, vote, index) if term <= own_term else (term, 0, index)
+        try:
+            self._log.reset_group(vbucket, hard_state, index, term)
+        except OSError as error:
+            raise StorageFailed(f"the log: {error}") from error
 
     def _durable(self) -> list[tuple[int, int]]:
         try:

@@ -21,6 +21,12 @@ class Ready(NamedTuple):
     reads_lost: list[bytes]
     leadership: tuple[int, int, int] | None
     """(leader, role, term) when it changed; role 0 follower, 1 candidate, 2 leader, 3 pre-candidate."""
+    snapshots_wanted: Sequence[int] = ()
+    """Replicas that need what the log does not have any more; each is named once until `report_snapshot`."""
+    all_matched: int | None = None
+    """What all voters have on disk, when it changed and `watch_all` asked for it."""
+    transfer: tuple[int, bool] | None = None
+    """(to, whether it leads now) when a transfer has ended."""
 
 
 class LogBounds(NamedTuple):
@@ -35,7 +41,26 @@ class Consensus(Protocol):
         """Whether the log knows the group."""
 
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None: ...
-    def open_group(self, vbucket: int, replica: int, conf: Conf, applied: int) -> None: ...
+    def create_empty_group(self, vbucket: int) -> None:
+        """Of a replica that has nothing, not even members: whoever leads finds that it needs a snapshot."""
+
+    def open_group(
+        self, vbucket: int, replica: int, conf: Conf, applied: int, *, installed_term: int | None = None
+    ) -> None:
+        """Start a group where the engine stands. `installed_term`: that of `applied`, when the metadata row is, synced,
+        the one of a snapshot, and nothing was applied behind it. Raises Corrupt when log and engine cannot belong
+        together."""
+
+    def close_group(self, vbucket: int) -> bool:
+        """Stop a group; its log stays."""
+
+    def begin_install(self, vbucket: int, index: int, term: int) -> bool:
+        """Stop the group, so that the engine can take a snapshot as of (index, term) over. False, and nothing was done:
+        it brings nothing that the own log does not."""
+
+    def report_snapshot(self, vbucket: int, replica: int, index: int | None) -> None:
+        """How a snapshot for a follower ended: installed as of an index, or None, and then it is wanted again."""
+
     def campaign(self, vbucket: int) -> bool: ...
     def tick(self, count: int) -> None: ...
     def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
@@ -44,15 +69,30 @@ class Consensus(Protocol):
     def propose(self, vbucket: int, data: bytes) -> tuple[int, int] | None:
         """(term, index), or None: not the leader, or not now."""
 
+    def propose_conf_change(
+        self, vbucket: int, changes: Sequence[tuple[int, int]], transition: int, context: bytes = b""
+    ) -> tuple[int, int] | None:
+        """`changes`: (kind, replica) with kind 0 voter, 1 remove, 2 learner; none leaves a joint state. `transition`: 0
+        automatic, 1 joint with automatic leave, 2 joint with explicit leave. None: refused."""
+
+    def decode_conf_change(self, data: bytes) -> tuple[list[tuple[int, int]], bytes]:
+        """(changes, context) of an entry of kind 2; neither when a joint state is left by it."""
+
+    def apply_conf_change(self, vbucket: int, index: int, data: bytes) -> Conf:
+        """For every committed entry of kind 2, once; the members belong into the batch of its index."""
+
     def read_index(self, vbucket: int, context: bytes) -> bool:
         """Ask the quorum up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`. False:
         not the leader, or not yet."""
 
-    def apply_conf_change(self, vbucket: int, index: int, data: bytes) -> Conf:
-        """The members that a committed entry of kind 1 or 2 leads to; they go into its batch."""
-
     def transfer_leader(self, vbucket: int, to: int) -> bool:
-        """Begin to hand leadership to a replica. Proposals are refused until it is done or an election has passed."""
+        """Start handing leadership over; `Ready.transfer` tells how it ended. Nothing can be proposed meanwhile."""
+
+    def all_matched(self, vbucket: int) -> int:
+        """The smallest index that all voters have on disk; 0 when this replica does not lead."""
+
+    def watch_all(self, vbucket: int, is_watched: bool) -> None:
+        """Whether `Ready.all_matched` tells when that has changed."""
 
     def advance(self) -> list[Ready]:
         """Acknowledge what became durable, hand new writes to the log, return the groups that have news.

@@ -73,8 +73,10 @@ class Appended(NamedTuple):
 class Batch(NamedTuple):
     """One atomic write of the log's thread."""
 
-    items: list[WriteItem]
-    cuts: list[tuple[int, int]]
+    items: Sequence[WriteItem] = ()
+    cuts: Sequence[tuple[int, int]] = ()
+    resets: Sequence[tuple[int, HardState, int, int]] = ()
+    """(group, hard state, previous index, its term): all that a group is."""
 
     def bytes(self) -> int:
         return sum(16 + len(entry[3]) for item in self.items for entry in item[3])
@@ -92,6 +94,8 @@ def apply_batch(groups: Groups, batch: Batch) -> None:
             log.append(entries)
     for group, index in batch.cuts:
         groups[group].cut(index)
+    for group, hard_state, prev_index, prev_term in batch.resets:
+        groups[group] = GroupLog(hard_state, prev_index, prev_term)
 
 
 @dataclass(slots=True)
@@ -216,12 +220,19 @@ class SimulatedLog:
         """For checkers: the term of an entry; None when it is cut, or not there yet."""
         return self._view[group].term_at(index)
 
+    def reset_group(self, group: int, hard_state: HardState, prev_index: int, prev_term: int) -> None:
+        if group not in self._view:
+            raise ValueError(f"the log does not know group {group}")
+        if self._failure is not None:
+            raise OSError(self._failure.errno, self._failure.strerror)
+        self._hand_over(Batch(resets=[(group, hard_state, prev_index, prev_term)]))
+
     def prev(self, group: int) -> tuple[int, int]:
         log = self._view[group]
         return log.prev_index, log.prev_term
 
     def append(self, writes: WritesLike) -> None:
-        batch = Batch(writes.items(), [])
+        batch = Batch(writes.items())
         if self._failure is None and batch.items:
             self._appends += 1
             self._append_bytes += batch.bytes()
@@ -237,7 +248,7 @@ class SimulatedLog:
 
     def cut(self, group: int, index: int) -> None:
         if self._failure is None:
-            self._hand_over(Batch([], [(group, index)]))
+            self._hand_over(Batch(cuts=[(group, index)]))
 
     def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None:
         """Reads when `fetched` is asked: the log may be cut in between, as under the native log's reading thread."""

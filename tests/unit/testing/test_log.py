@@ -156,6 +156,43 @@ def test_cut_forgets_a_prefix_and_keeps_its_term() -> None:
         log.read(1, 2, 3, 1)
 
 
+def test_reset_replaces_the_log_in_one_step() -> None:
+    """All that a group was is gone, and entries follow the new beginning, also where it would have been a hole."""
+    disk = LogDisk()
+    log = opened(disk)
+    append(log, 1, 2, 3)
+    log.cut(1, 2)
+    log.reset_group(1, (5, 7, 40), 40, 4)
+    assert (log.state(1), log.prev(1)) == (((5, 7, 40), 41, 40), (40, 4))
+    append(log, 2, 41, term=5)
+    log.close()
+    log = opened(disk)
+    assert (log.state(1), log.prev(1)) == (((5, 7, 1), 41, 41), (40, 4))
+    with pytest.raises(ValueError, match="does not know"):
+        log.reset_group(2, (1, 0, 1), 1, 1)
+
+
+def test_reset_under_power_loss_is_old_or_new() -> None:
+    """No crash leaves a mixture, and what was appended behind a reset is never there without it."""
+    found = set()
+    for seed in range(60):
+        disk = LogDisk()
+        log = opened(disk)
+        append(log, 1, 2, 3)
+        log.close()
+        log.reset_group(1, (5, 7, 40), 40, 4)
+        append(log, 2, 41, term=5)
+        if seed % 3:
+            log.step_disk()
+        if seed % 2:
+            disk.power_loss(Random(seed))
+        else:
+            disk.crash_process(Random(seed))
+        log = opened(disk)
+        found.add((log.prev(1), last_index(log)))
+    assert found == {((1, 1), 3), ((40, 4), 40), ((40, 4), 41)}
+
+
 def test_read_is_cut_at_bytes_but_gives_one_entry() -> None:
     """At least one entry comes, however large."""
     log = opened(LogDisk())

@@ -6,6 +6,7 @@
 //! * a number from the future never reaches Raft, which would take it as "everything is durable";
 //! * a read that was accepted is answered: confirmed, or reported as lost.
 
+mod catching_up;
 mod election;
 mod membership;
 mod news;
@@ -53,6 +54,10 @@ pub struct Group {
     hard_written: Hard,
     leadership: (u64, StateRole, u64),
     reads: PendingReads,
+    /// Whom leadership is being handed to.
+    transfer: Option<u64>,
+    /// What `News::all_matched` told last; None while nobody wants to know.
+    all_matched_told: Option<u64>,
     /// In the host's dirty list.
     pub queued: bool,
 }
@@ -63,9 +68,9 @@ impl Group {
         if replica == 0 {
             return Err("replica 0 stands for none".into());
         }
-        if prev.0 == 0 {
+        if prev.0 == 0 && !is_empty(&conf) {
             // With a log from index 1 Raft takes a new member for one that has everything.
-            return Err("a group starts behind index 1 at least".into());
+            return Err("a group with members starts behind index 1 at least".into());
         }
         let last = entries.last().map_or(prev.0, |e| e.index);
         if applied < prev.0 || applied > last {
@@ -90,6 +95,8 @@ impl Group {
             hard_written: hard,
             leadership,
             reads: PendingReads::default(),
+            transfer: None,
+            all_matched_told: None,
             queued: false,
         };
         group.fix_election_timeout();
@@ -118,8 +125,9 @@ impl Group {
         !self.leads() && self.open_writes.is_empty()
     }
 
+    /// Who has no vote does not stand: without any voters Raft would take itself for elected.
     pub fn campaign(&mut self) -> bool {
-        self.may_campaign() && self.node.campaign().is_ok()
+        self.may_campaign() && self.node.raft.promotable() && self.node.campaign().is_ok()
     }
 
     /// Whether the next tick does more than count: a heartbeat or an election.
@@ -155,7 +163,7 @@ impl Group {
         match message.get_msg_type() {
             // What a replica proposes was decided on the state it sees; nobody else can propose it for him.
             MessageType::MsgPropose | MessageType::MsgReadIndex => return Err("a forwarded request".into()),
-            MessageType::MsgSnapshot => return Err("a snapshot, and nothing here can install one".into()),
+            MessageType::MsgSnapshot => return Err("a snapshot, which does not come as a message here".into()),
             MessageType::MsgTimeoutNow if !self.may_campaign() => {
                 return Err("an election while a write is open".into())
             }
@@ -193,7 +201,10 @@ impl Group {
             return Err(format!("entry {index} is not committed and to be applied"));
         }
         let conf = self.node.apply_conf_change(change).map_err(|e| e.to_string())?;
-        self.node.mut_store().set_conf(conf.clone());
+        let members: Vec<u64> = self.node.raft.prs().iter().map(|(id, _)| *id).collect();
+        let window = self.node.mut_store();
+        window.set_conf(conf.clone());
+        window.snapshots.retain(|replica| members.contains(&replica));
         Ok(conf)
     }
 
@@ -220,7 +231,16 @@ impl Group {
             return false;
         }
         self.node.transfer_leader(to);
-        self.node.raft.lead_transferee == Some(to)
+        self.transfer = self.node.raft.lead_transferee;
+        self.transfer == Some(to)
+    }
+
+    /// How a transfer ended, once that is known: Raft gives up after an election timeout.
+    fn transfer_ended(&self) -> Option<(u64, bool)> {
+        let to = self.transfer?;
+        let raft = &self.node.raft;
+        let is_under_way = if self.leads() { raft.lead_transferee == Some(to) } else { raft.leader_id == 0 };
+        (!is_under_way).then_some((to, raft.leader_id == to))
     }
 
     pub fn persisted(&mut self, number: u64) -> Result<(), String> {
@@ -295,4 +315,9 @@ impl Group {
     pub fn status(&self) -> Status {
         Status::of(&self.node)
     }
+}
+
+/// No members: of a replica that has nothing and waits for a snapshot.
+fn is_empty(conf: &ConfState) -> bool {
+    [conf.get_voters(), conf.get_learners(), conf.get_voters_outgoing()].iter().all(|ids| ids.is_empty())
 }

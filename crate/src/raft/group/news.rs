@@ -21,6 +21,12 @@ pub struct News {
     pub number: u64,
     /// [low, high) of the log that a follower needs: see `fetched`.
     pub fetches: Vec<(u64, u64)>,
+    /// Followers that need what the log does not have any more: see `report_snapshot`.
+    pub snapshots_wanted: Vec<u64>,
+    /// When it changed and somebody watches it.
+    pub all_matched: Option<u64>,
+    /// (to, whether it leads now) when a transfer has ended.
+    pub transfer: Option<(u64, bool)>,
 }
 
 /// Encoded, by ascending peer, in the order of sending per peer.

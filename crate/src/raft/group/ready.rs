@@ -13,7 +13,9 @@ impl Group {
     /// Whether `take_ready` has something to return.
     pub fn has_work(&self) -> bool {
         let has_wants = self.node.store().has_wants();
-        self.node.has_ready() || has_wants || self.reads_are_lost() || self.leadership_now() != self.leadership
+        let has_turned = self.reads_are_lost() || self.leadership_now() != self.leadership;
+        let has_ended = self.transfer_ended().is_some() || self.all_matched_changed().is_some();
+        self.node.has_ready() || has_wants || has_turned || has_ended
     }
 
     fn leadership_now(&self) -> (u64, StateRole, u64) {
@@ -25,8 +27,12 @@ impl Group {
         if !self.has_work() {
             return None;
         }
-        let fetches = self.node.mut_store().take_wants();
-        let mut news = News { group: self.id, fetches, ..News::default() };
+        if !self.leads() {
+            self.node.mut_store().snapshots.retain(|_| false);
+        }
+        let window = self.node.mut_store();
+        let (fetches, snapshots_wanted) = (window.take_wants(), window.snapshots.take_wants());
+        let mut news = News { group: self.id, fetches, snapshots_wanted, ..News::default() };
         let write = if self.node.has_ready() { self.collect(&mut news) } else { None };
         self.reads.confirm(&news.reads);
         if self.reads_are_lost() {
@@ -37,6 +43,12 @@ impl Group {
             self.leadership = leadership;
             news.leadership = Some(leadership);
         }
+        news.transfer = self.transfer_ended();
+        if news.transfer.is_some() {
+            self.transfer = None;
+        }
+        news.all_matched = self.all_matched_changed();
+        self.all_matched_told = news.all_matched.or(self.all_matched_told);
         Some((write, news))
     }
 

@@ -39,7 +39,7 @@ impl Status {
                 id: *id,
                 matched: progress.matched,
                 next: progress.next_idx,
-                state: progress.state,
+                state: if node.store().snapshots.is_under_way(*id) { ProgressState::Snapshot } else { progress.state },
                 recent_active: progress.recent_active,
             })
             .collect();
