@@ -80,14 +80,18 @@ class Applying:
         outcomes: list[Outcome] = []
         without_effect = 0
         add, rows, data, number, outcome = outcomes.append, self.rows, self._data, self.change_number, Outcome
+        known, keep = self.sessions.known, self.sessions.keep
         for command in commands:
             if type(command) is Put:
                 key, value, expires_at, session = command
-                if not expires_at and session is None:
+                if not expires_at and (session is None or known(session, number) is None):
                     number += 1
                     rows[data + key] = b"\0" + value
                     # Skips the argument handling of a NamedTuple: half of what such a put costs.
-                    add(_new(outcome, (True, number, "")))
+                    result = _new(outcome, (True, number, ""))
+                    add(result)
+                    if session is not None:
+                        keep(session, result, self.log_time, rows)
                     continue
             self.change_number = number
             result = self._other(command)
@@ -99,7 +103,7 @@ class Applying:
         return outcomes, without_effect
 
     def _other(self, command: Command) -> Outcome:
-        """Everything but the plain put: first the sessions, then by type."""
+        """Everything but the put that does what it says: first the sessions, then by type."""
         session: Session | None = getattr(command, "session", None)
         if session is None:
             return self._take(command)

@@ -49,16 +49,18 @@ _KEY, _KEYS, _CAS_LENGTHS, _COUNT = Struct(">H"), Struct(">HH"), Struct(">HIIQ")
 
 def encode_entry(log_time: int, commands: Sequence[Command]) -> bytes:
     """One entry. Raises InvariantBroken for what has no encoding (a key above 65,535 bytes, a nested session)."""
-    pack_put = _PUT.pack
+    pack_put, pack_lengths = _PUT.pack, _LENGTHS.pack
     try:
         parts = [_HEAD.pack(VERSION, 0, log_time, len(commands))]
         for command in commands:
             if type(command) is Put:
                 key, value, expires_at, session = command
-                if expires_at or session is not None:
+                if expires_at:
                     parts += _encode_put(command)
-                else:
+                elif session is None:
                     parts += pack_put(PUT, len(key), len(value)), key, value
+                else:
+                    parts += _session_head(PUT | WITH_SESSION, session), pack_lengths(len(key), len(value)), key, value
             else:
                 if type(command) is Restore and len(commands) > 1:
                     raise InvariantBroken(f"a restore among {len(commands)} commands of an entry")
@@ -69,12 +71,15 @@ def encode_entry(log_time: int, commands: Sequence[Command]) -> bytes:
 
 
 def _sessioned(head: bytes, session: Session | None) -> bytes:
-    if session is None:
-        return head
+    return head if session is None else _session_head(head[0] | WITH_SESSION, session) + head[1:]
+
+
+def _session_head(kind: int, session: Session) -> bytes:
+    """The kind of a command, and its session."""
     name, sequence, lowest = session
     if not 0 < len(name) <= SESSION_BYTES_MAX or sequence < 1:
         raise InvariantBroken(f"session of {len(name)} bytes, sequence {sequence}")
-    return bytes((head[0] | WITH_SESSION, len(name))) + name + _SEQUENCES.pack(sequence, lowest) + head[1:]
+    return b"%c%c%b%b" % (kind, len(name), name, _SEQUENCES.pack(sequence, lowest))
 
 
 def _encode_put(put: Put) -> tuple[bytes, ...]:

@@ -99,23 +99,26 @@ class Sessions:
     def keep(self, session: Session, outcome: Outcome, log_time: int, rows: dict[bytes, bytes | None]) -> None:
         """Notes the result of an applied write, forgets what its client has seen, and writes both into `rows`."""
         name, sequence, lowest = session
-        use = self._uses()
-        entry = self._open.pop(name, None)
+        last = next(reversed(self._open.values()), None)
+        # One more than the last use: derivable from the rows alone, as the last used session is forgotten last.
+        use = 0 if last is None else last.use + 1
+        entry = self._open.get(name)
         if entry is None:
             entry = _Open(_KEY.pack(self._space + SESSIONS, len(name)) + name, sequence)
             if len(self._open) >= SESSIONS_MAX:
                 self._forget(next(iter(self._open)), rows)
+            self._open[name] = entry
+        elif entry is not last:
+            self._open[name] = self._open.pop(name)
+        results, key_of = entry.results, _U64.pack
         if lowest > entry.lowest:
             for seen in _seen(entry, lowest):
-                del entry.results[seen]
-                rows[entry.prefix + _U64.pack(seen)] = None
+                del results[seen]
+                rows[entry.prefix + key_of(seen)] = None
             entry.lowest = lowest
-        entry.results[sequence] = outcome
+        results[sequence] = outcome
         entry.log_time, entry.use = log_time, use
-        self._open[name] = entry
-        rows[entry.prefix + _U64.pack(sequence)] = _ROW.pack(
-            use, log_time, entry.lowest, outcome.change_number, outcome.took_effect
-        )
+        rows[entry.prefix + key_of(sequence)] = _ROW.pack(use, log_time, entry.lowest, outcome[1], outcome[0])
 
     def expire(self, log_time: int, rows: dict[bytes, bytes | None]) -> None:
         """Forgets sessions without a write for an hour of log time, a bounded number at once."""
@@ -129,11 +132,6 @@ class Sessions:
         entry = self._open.pop(name)
         for sequence in entry.results:
             rows[entry.prefix + _U64.pack(sequence)] = None
-
-    def _uses(self) -> int:
-        """One more than the last use: derivable from the rows alone, as the last used session is forgotten last."""
-        last = next(reversed(self._open), None)
-        return 0 if last is None else self._open[last].use + 1
 
 
 def _seen(entry: _Open, lowest: int) -> list[int]:

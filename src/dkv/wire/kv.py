@@ -19,6 +19,7 @@ _PAIR_VALUE = [b"", *(b"\x12" + length for length in _LENGTH[1:])]
 """Head of the value of a pair, by its length."""
 SESSION_BYTES_MAX = 16
 _SESSION, _SEQUENCE, _LOWEST = tag(110, 2), tag(111, 0), tag(112, 0)
+_SESSION_HEADS = frozenset(_SESSION + bytes((length,)) for length in range(1, SESSION_BYTES_MAX + 1))
 _VALUE = [STATUS_OK + head for head in _PAIR_VALUE]
 """Head of a GetResponse, by length of its value."""
 _VALUE_LONG = STATUS_OK + b"\x12"
@@ -65,46 +66,47 @@ def plain_put(message: bytes) -> tuple[bytes, bytes] | None:
     return message[2:key_end], message[value_start:]
 
 
-def plain_put_in_session(message: bytes) -> tuple[bytes, bytes, bytes, int, int] | None:
-    """(key, value, session, sequence, lowest outstanding) of a PutRequest that is plain but for its fields 110 to 112,
-    which are right: what our own clients send."""
-    if len(message) < 12 or message[0] != 0x0A or not 1 <= message[1] <= 127:
-        return None
-    key_end = message[1] + 2
-    start, size = key_end + 2, message[key_end + 1] if len(message) > key_end + 3 else 0
-    if not size or message[key_end] != 0x12:
-        return None
-    if size > 127:
-        high, start = message[start], start + 1
-        if not 0 < high < 128:
+def plain_put_in_session(message: bytes) -> tuple[bytes, bytes, tuple[bytes, int, int]] | None:
+    """(key, value, (session, sequence, lowest outstanding)) of a PutRequest that is plain but for its fields 110 to
+    112, which are right: what our own clients send."""
+    try:
+        key_end = message[1] + 2
+        start, size = key_end + 2, message[key_end + 1]
+        if message[0] != 0x0A or not 2 < key_end < 130 or message[key_end] != 0x12 or not size:
             return None
-        size += (high << 7) - 128
-    end = start + size
-    if message[end : end + 2] != _SESSION or len(message) < end + 6 or not 1 <= message[end + 2] <= SESSION_BYTES_MAX:
+        if size > 127:
+            high, start = message[start], start + 1
+            if not 0 < high < 128:
+                return None
+            size += (high << 7) - 128
+        end = start + size
+        name_at, at = end + 3, end + 3 + message[end + 2]
+        if message[end:name_at] not in _SESSION_HEADS or message[at : at + 2] != _SEQUENCE:
+            return None
+        sequence, after = _number(message, at + 2)
+        lowest = 0
+        if after < len(message):
+            if message[after : after + 2] != _LOWEST:
+                return None
+            lowest, after = _number(message, after + 2)
+    except IndexError:  # it ends before it says all that
         return None
-    at = end + 3 + message[end + 2]
-    if message[at : at + 2] != _SEQUENCE:
+    if after != len(message) or not lowest <= sequence or not sequence:
         return None
-    session = message[end + 3 : at]
-    sequence, at = _number(message, at + 2)
-    lowest = 0
-    if message[at : at + 2] == _LOWEST:
-        lowest, at = _number(message, at + 2)
-    if at != len(message) or not lowest <= sequence or not sequence:
-        return None
-    return message[2:key_end], message[start:end], session, sequence, lowest
+    return message[2:key_end], message[start:end], (message[name_at:at], sequence, lowest)
 
 
 def _number(message: bytes, at: int) -> tuple[int, int]:
-    """A varint of at most five bytes, and where it ends; beyond the message when there is none."""
+    """A varint of at most five bytes, and where it ends; 0 when it is longer. IndexError when it does not end."""
     number = shift = 0
-    for byte in message[at : at + 5]:
+    while shift < 35:
+        byte = message[at]
         at += 1
-        number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return number, at
+            return number | byte << shift, at
+        number |= (byte & 0x7F) << shift
         shift += 7
-    return 0, len(message) + 1
+    return 0, at
 
 
 def read_token(applied: int, is_linearizable: bool, staleness_ms: int) -> bytes:
