@@ -13,6 +13,7 @@ from dkv.model.errors import BackupDamaged, Corrupt
 from dkv.ports.backups import BackupRows
 from dkv.ports.store import RowBatch, Scan, Store
 from dkv.vbucket import rows
+from dkv.vbucket.installing import decode_installing, installing_range
 from dkv.vbucket.metadata import decode_metadata
 
 SLICE_ROWS_MAX = 1_000
@@ -22,14 +23,19 @@ _SPACE_BYTES = 4
 
 
 def named_spaces(store: Store) -> list[int]:
-    """The blocks that are served: those of all metadata rows of the folder."""
-    scan, spaces = store.scan(*rows.metadata_range()), []
+    """The blocks that are served, or filled by a snapshot that is on its way in, of all vBuckets of the folder."""
+    served = [decode_metadata(row).space for row in _rows(store, *rows.metadata_range())]
+    return served + [decode_installing(row).space for row in _rows(store, *installing_range())]
+
+
+def _rows(store: Store, start: bytes, end: bytes) -> list[bytes]:
+    scan, found = store.scan(start, end), []
     try:
         while part := scan.take(SLICE_ROWS_MAX, SLICE_BYTES_MAX):
-            spaces += [decode_metadata(row).space for _, row in part]
+            found += [row for _, row in part]
     finally:
         scan.close()
-    return spaces
+    return found
 
 
 class Stage:

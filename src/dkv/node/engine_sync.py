@@ -24,6 +24,8 @@ class EngineSync:
         self._requested: dict[int, dict[int, int]] = {}
         """By mark, what a request makes durable."""
         self._mark = 0
+        self.synced_mark: int = 0
+        """What was written before the request of this mark, or an earlier one, is on disk."""
         self._requested_ms = -1_000_000
         self._bytes_since_request = 0
 
@@ -36,6 +38,7 @@ class EngineSync:
         mark = self._store.take_synced()
         if mark is None:
             return {}
+        self.synced_mark = mark
         synced: dict[int, int] = {}
         for each in [each for each in self._requested if each <= mark]:  # in order: later ones are further
             synced |= self._requested.pop(each)
@@ -45,6 +48,11 @@ class EngineSync:
         """Asks for a sync when there is something to sync, and enough of it or for long enough."""
         due = now.monotonic_ms - self._requested_ms >= SYNC_INTERVAL_MS or self._bytes_since_request >= SYNC_BYTES
         if due and self._applied:
-            self._mark, self._requested_ms, self._bytes_since_request = self._mark + 1, now.monotonic_ms, 0
-            self._requested[self._mark], self._applied = self._applied, {}
-            self._store.request_sync(self._mark)
+            self.request(now)
+
+    def request(self, now: Now) -> int:
+        """Asks at once; returns the mark of the request."""
+        self._mark, self._requested_ms, self._bytes_since_request = self._mark + 1, now.monotonic_ms, 0
+        self._requested[self._mark], self._applied = self._applied, {}
+        self._store.request_sync(self._mark)
+        return self._mark

@@ -11,12 +11,14 @@ waits (17).
 from collections.abc import Callable, Iterator
 from struct import Struct
 
+from dkv.jobs.install_snapshot import Receiving
 from dkv.model.errors import Corrupt, DkvError, NoLeader, Overloaded
 from dkv.model.limits import Limits
 from dkv.node.barriers import Barriers
 from dkv.node.disk import Disk
 from dkv.node.history import History
 from dkv.node.meter import Meter
+from dkv.node.opening import find_history, load_replica
 from dkv.node.peering import Peering
 from dkv.node.readers import Readers
 from dkv.node.scans import Scans
@@ -60,15 +62,19 @@ class Hosted:
         note_applied: Callable[[int, int, int], None],
         peering: Peering | None,
         node_of: Callable[[int], int],
+        want_snapshot: Callable[[int, int, Now], None],
         first_request_id: int,
         write_timeout_ms: int,
     ) -> None:
-        """`note_applied` is told (vBucket, index, bytes); `node_of`: where a replica lives."""
+        """`note_applied` is told (vBucket, index, bytes); `node_of`: where a replica lives; `want_snapshot`
+        (vBucket, replica, now): it needs what is not in the log any more."""
         self.replica: Replica = replica
         self.vbucket: int = replica.vbucket
         self._store, self._consensus, self._meter = store, consensus, meter
         self._throttle, self._disk = throttle, disk
-        self._peering, self._node_of = peering, node_of
+        self._peering = peering
+        self.node_of: Callable[[int], int] = node_of
+        self._want_snapshot = want_snapshot
         self._tell_applied = note_applied
         self.upkeep: Upkeep = upkeep
         self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
@@ -93,7 +99,7 @@ class Hosted:
     @property
     def leader_node(self) -> int:
         """Where writes can go; 0: nobody knows."""
-        return self._node_of(self.leader) if self.leader else NOBODY
+        return self.node_of(self.leader) if self.leader else NOBODY
 
     @property
     def is_alone(self) -> bool:
@@ -180,7 +186,7 @@ class Hosted:
             self._lead_or_follow(*ready.leadership, now)
         if ready.messages and self._peering is not None:
             for replica, message in ready.messages:
-                self._peering.tell(self._node_of(replica), Kind.RAFT, self.vbucket, message)
+                self._peering.tell(self.node_of(replica), Kind.RAFT, self.vbucket, message)
         for context, index in ready.reads:
             node, request_id = _CONTEXT.unpack(context)
             if node and self._peering is not None:
@@ -193,6 +199,8 @@ class Hosted:
                 self._peering.tell(node, Kind.READ_INDEX_LOST, self.vbucket, pack_number(request_id))
             else:
                 self.barriers.lost(request_id)
+        for replica in ready.snapshots_wanted:
+            self._want_snapshot(self.vbucket, replica, now)
         self.unapplied += ready.committed
 
     def _lead_or_follow(self, leader: int, role: int, term: int, now: Now) -> None:
@@ -201,6 +209,30 @@ class Hosted:
             self.replica.lead(now)
         elif was_leader:
             self.replica.follow()
+
+    def report_snapshot(self, replica: int, index: int) -> None:
+        """A follower has a snapshot as of this entry."""
+        if self.is_leader:
+            self._consensus.report_snapshot(self.vbucket, replica, index)
+
+    def install(self, receiving: Receiving, now: Now) -> bool:
+        """Becomes what a snapshot has brought. False: the own log leads there, nothing was done."""
+        replica, metadata = self.replica, receiving.metadata
+        if not self._consensus.begin_install(self.vbucket, metadata.applied_index, metadata.applied_term):
+            return False
+        receiving.flip(replica.replica)
+        replica.become(load_replica(self.vbucket, self._store))
+        self._consensus.open_group(
+            self.vbucket,
+            replica.replica,
+            replica.members,
+            replica.applied_index,
+            installed_term=replica.applied_term,
+        )
+        find_history(replica, self._store, self._consensus.log_bounds(self.vbucket).first_index)
+        self.history.tail.close()
+        self.unapplied, self.is_leader, self.leader = [], False, NOBODY
+        return True
 
     def apply(self, turn: Turn) -> list[EntryResult]:
         """Everything committed, and the answers to it."""

@@ -22,6 +22,7 @@ from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
+from dkv.node.snapshots import Snapshots
 from dkv.node.throttle import Throttle
 from dkv.node.upkeep import Upkeep
 from dkv.ports.backups import Backups
@@ -97,10 +98,14 @@ class Node:
             note_applied=self._note_applied,
             peering=self.peering,
             node_of=node_of,
+            want_snapshot=self._want_snapshot,
             first_request_id=_draw(random),
             write_timeout_ms=write_timeout_ms,
         )
         """The one vBucket that is hosted."""
+        self.snapshots: Snapshots | None = None
+        if self.peering is not None:
+            self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self._hosted)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
         services.node_status.observe(edge, consensus, store, replica)
         self.draining: bool = False
@@ -115,7 +120,7 @@ class Node:
         # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
         turn = Turn(hosted.replica.clock.peek(now), history_id=hosted.replica.history_id)
         if self.peering is not None:
-            calls = self._hand_over(calls, self.peering, now) + self._hear(self.peering, turn)
+            calls = self._hand_over(calls, self.peering, now) + self._hear(self.peering, turn, now)
         for method, call_ids, messages in calls:
             self.services.accept(method, call_ids, messages, turn)
         if requests:
@@ -160,6 +165,8 @@ class Node:
             return 0
         if hosted.readers.has_more:
             return hosted.readers.patience_ms
+        if self.snapshots is not None and self.snapshots.patience_ms is not None:
+            wait_ms = min(wait_ms, self.snapshots.patience_ms)
         return min(wait_ms, STALL_WAIT_MS) if hosted.unapplied else self.jobs.patience_ms(wait_ms)
 
     def _hand_over(self, calls: list[CallBatch], peering: Peering, now: Now) -> list[CallBatch]:
@@ -176,9 +183,16 @@ class Node:
                 ours.append(batch)
         return ours
 
-    def _hear(self, peering: Peering, turn: Turn) -> list[CallBatch]:
-        hosted = self.sole
-        return peering.receive(lambda vbucket: hosted if vbucket == hosted.vbucket else None, turn)
+    def _hear(self, peering: Peering, turn: Turn, now: Now) -> list[CallBatch]:
+        assert self.snapshots is not None
+        return peering.receive(self._hosted, self.snapshots, turn, now)
+
+    def _hosted(self, vbucket: int) -> Hosted | None:
+        return self.sole if vbucket == self.sole.vbucket else None
+
+    def _want_snapshot(self, vbucket: int, replica: int, now: Now) -> None:
+        assert self.snapshots is not None
+        self.snapshots.want(vbucket, replica, now)
 
     def _forget(self, closed: list[int]) -> None:
         """These callers have gone."""
@@ -207,7 +221,8 @@ class Node:
         if now.monotonic_ms - self._looked_ms >= WAIT_MS:
             self._looked_ms = now.monotonic_ms
             self.sole.writes.give_up(turn, now)
-        if self.peering is not None:
+        if self.peering is not None and self.snapshots is not None:
+            self.snapshots.take_turn(now)
             self.peering.after_turn(turn, now)
 
     def _tick_raft(self, now: Now) -> None:
@@ -252,6 +267,8 @@ class Node:
         """Sync and close log and engine, the one even if the other fails. The edge is closed by who made it."""
         self.jobs.close()
         self.sole.scans.close()
+        if self.snapshots is not None:
+            self.snapshots.close()
         try:
             self.consensus.close()
         finally:

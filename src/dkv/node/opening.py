@@ -9,6 +9,7 @@ from dkv.model.errors import Corrupt
 from dkv.ports.clock import Clock, Random
 from dkv.ports.consensus import Conf, Consensus
 from dkv.ports.store import Store
+from dkv.vbucket.installing import installed_key, is_as_installed
 from dkv.vbucket.outcomes import decode_outcomes
 from dkv.vbucket.replica import Replica
 
@@ -28,14 +29,29 @@ def open_vbucket(
         row = store.get_many([Replica.metadata_key(vbucket)])[0]
         assert row is not None
     replica = _load(vbucket, row, store)
+    term = installed_term(replica, store)
     if not consensus.has_group(vbucket):
         if replica.applied_index != FIRST_INDEX:
             raise Corrupt(f"the engine has applied entry {replica.applied_index}, but the log is empty")
         store.sync()  # the row may stem from a life that ended between its write and its sync
         consensus.create_group(vbucket, replica.members)
-    consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index)
-    _find_history(replica, store, consensus.log_bounds(vbucket).first_index)
+    consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index, installed_term=term)
+    find_history(replica, store, consensus.log_bounds(vbucket).first_index)
     return replica
+
+
+def load_replica(vbucket: int, store: Store) -> Replica:
+    """The replica as the engine has it; its metadata row is there."""
+    (row,) = store.get_many([Replica.metadata_key(vbucket)])
+    assert row is not None
+    return _load(vbucket, row, store)
+
+
+def installed_term(replica: Replica, store: Store) -> int | None:
+    """The term of the applied entry, when the replica still is as a snapshot has left it: the log may have to begin
+    anew there (INVARIANTS 4)."""
+    (row,) = store.get_many([installed_key(replica.vbucket)])
+    return replica.applied_term if is_as_installed(replica.metadata(), row) else None
 
 
 def _load(vbucket: int, row: bytes, store: Store) -> Replica:
@@ -48,7 +64,7 @@ def _load(vbucket: int, row: bytes, store: Store) -> Replica:
     return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes, slaves, staging_row=staging_row)
 
 
-def _find_history(replica: Replica, store: Store, first_index: int) -> None:
+def find_history(replica: Replica, store: Store, first_index: int) -> None:
     """The history is what log and engine both have: a power loss can leave the engine before a cut of the log."""
     rows = _read_some(store, *replica.outcomes_after(first_index - 1))
     replica.note_history(first_index, decode_outcomes(rows[0][1]) if rows else None)

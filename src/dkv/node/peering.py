@@ -32,6 +32,15 @@ class Listener(Protocol):
     def told_index_lost(self, request_id: int) -> None: ...
 
 
+class SnapshotListener(Protocol):
+    """Whoever sends and takes snapshots."""
+
+    def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None: ...
+
+
+SNAPSHOT_KINDS = frozenset((Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPSHOT_RECEIVED, Kind.SNAPSHOT_DONE))
+
+
 class Peering:
     """Owned by the node."""
 
@@ -47,7 +56,13 @@ class Peering:
         self.unreadable: int = 0
         """Messages and parts that were passed over."""
 
-    def receive(self, listener_of: Callable[[int], Listener | None], turn: Turn) -> list[CallBatch]:
+    def receive(
+        self,
+        listener_of: Callable[[int], Listener | None],
+        snapshots: SnapshotListener,
+        turn: Turn,
+        now: Now,
+    ) -> list[CallBatch]:
         """Takes in what the peers have said; returns the calls that they hand over to us."""
         calls: list[CallBatch] = []
         for node, message in self.peers.receive():
@@ -55,6 +70,8 @@ class Peering:
                 for kind, vbucket, body in parse(message):
                     if kind == Kind.ANSWERS:
                         self.forwarding.take_answers(node, body, turn)
+                    elif kind in SNAPSHOT_KINDS:
+                        snapshots.hear(node, kind, vbucket, body, now)
                     elif (listener := listener_of(vbucket)) is None:
                         self.unreadable += 1
                     elif kind == Kind.CALLS:

@@ -20,6 +20,8 @@ SWEEP_ROWS_MAX = 200
 """About 1 ms of a turn: calls beside a million keys that expire together wait no longer than that."""
 SWEEP_MORE_INTERVAL_MS = 4
 """While all that a sweep finds is due: 50,000 keys a second, or more may expire than are ever removed."""
+HELD_BYTES_MAX = 1 << 30
+"""Of the log, beyond the history, for a replica that catches up behind a snapshot (INVARIANTS 21)."""
 LOG_TIME_LAG_MS_MAX = 600_000
 """An idle log still notes the time this often, so that a restart does not take an idle day for a clock that jumped."""
 
@@ -42,6 +44,7 @@ class Upkeep:
         self._swept_first: tuple[int, bytes] | None = None
         self._swept_space = replica.space
         self._index_cut = replica.earliest_index - 1
+        self._held_from: int | None = None
 
     def commands_due(self, now: Now) -> list[Command]:
         """A tick when an expiry is due and not yet visible or the log is idle for long; a sweep of what has expired."""
@@ -87,10 +90,15 @@ class Upkeep:
         self._consensus.release(self._replica.vbucket, synced)
         self._cut_history(synced)
 
+    def hold(self, index: int | None) -> None:
+        """Entries behind `index` stay, though the history need not keep them: a replica catches up from there. Up to
+        `HELD_BYTES_MAX`; then it needs another snapshot. None: nobody does."""
+        self._held_from = index
+
     def _cut_history(self, synced: int) -> None:
         """Log and outcomes go together: what a reader may still ask for has both."""
         replica = self._replica
-        indexes = replica.earliest_index, synced
+        indexes = replica.earliest_index, self._free_to(synced)
         first = self._retention.first_kept(
             replica.history_bytes, replica.log_bytes, replica.change_number, indexes, self._outcomes_at
         )
@@ -100,6 +108,12 @@ class Upkeep:
         if self._index_cut < index <= synced:  # also behind a restore, which ends a history
             self._index_cut = index
             self._consensus.cut(replica.vbucket, index)
+
+    def _free_to(self, synced: int) -> int:
+        """The last entry that may go."""
+        if self._held_from is None or self._replica.history_bytes > self._retention.history_bytes_max + HELD_BYTES_MAX:
+            return synced
+        return min(synced, max(self._held_from, self._replica.earliest_index))
 
     def _outcomes_at(self, index: int) -> OutcomesAt | None:
         scan = self._store.scan(*self._replica.outcomes_after(index - 1))

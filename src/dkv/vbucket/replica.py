@@ -174,6 +174,11 @@ class Replica:
         replica.staged = decode_staged(staging_row) if staging_row is not None else None
         return replica
 
+    def become(self, other: Self) -> None:
+        """Everything of this replica is now as `other` has it, which was opened from rows that a snapshot has brought.
+        Who holds on to this one need not notice."""
+        self.__dict__.update(other.__dict__)
+
     def metadata(self) -> Metadata:
         """The state as the metadata row has it."""
         return Metadata(

@@ -35,6 +35,10 @@ STAGING_KIND = b"\0\0\0\0\2"
 """Persisted. Space 0, kind 2: see `dkv.vbucket.staging`."""
 SLAVES_KIND = b"\0\0\0\0\3"
 """Persisted. Space 0, kind 3: see `dkv.vbucket.slaves`."""
+MEMBERS_KIND = b"\0\0\0\0\4"
+"""Persisted. Space 0, kind 4: see `dkv.vbucket.directory`. Kind 5 is a charter, see `dkv.cluster.charter`."""
+INSTALLING_KIND, INSTALLED_KIND = b"\0\0\0\0\6", b"\0\0\0\0\7"
+"""Persisted. Space 0, kinds 6 and 7: see `dkv.vbucket.installing`."""
 EXPIRES = 1
 """Persisted. The one flag of a row."""
 
@@ -96,6 +100,16 @@ def slave_key(vbucket: int, address: bytes) -> bytes:
 def slaves_range(vbucket: int) -> Range:
     """The registry of slaves of a vBucket."""
     return SLAVES_KIND + _U32.pack(vbucket), SLAVES_KIND + _U32.pack(vbucket + 1)
+
+
+def member_key(vbucket: int, replica: int) -> bytes:
+    """Where the directory notes a member."""
+    return MEMBERS_KIND + _U32.pack(vbucket) + _U64.pack(replica)
+
+
+def members_range(vbucket: int) -> Range:
+    """The directory of a vBucket."""
+    return MEMBERS_KIND + _U32.pack(vbucket), MEMBERS_KIND + _U32.pack(vbucket + 1)
 
 
 def formed_space(vbucket: int) -> int:

@@ -26,6 +26,10 @@ class Kind(IntEnum):
     CALLS = 4
     READ_INDEX_LOST = 5
     ANSWERS = 6
+    SNAPSHOT_OFFER = 7
+    SNAPSHOT_CHUNK = 8
+    SNAPSHOT_RECEIVED = 9
+    SNAPSHOT_DONE = 10
 
 
 Part = tuple[int, int, bytes]

@@ -19,10 +19,13 @@ from dkv.testing.edge import Reply, SimulatedEdge
 from dkv.testing.log import LogDisk, SimulatedLog
 from dkv.testing.random import SeededRandom, stream
 from dkv.vbucket.replica import Replica
+from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
 
 VBUCKET = 1
 NODES = (11, 12, 13)
+BULK_MESSAGES_MAX = 3
+"""Little room, so that senders meet its end."""
 
 
 class Wire:
@@ -30,6 +33,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.waiting: dict[int, list[tuple[int, bytes]]] = {node: [] for node in NODES}
+        self.bulk: dict[int, list[tuple[int, bytes]]] = {node: [] for node in NODES}
         self.cut: set[frozenset[int]] = set()
 
     def is_up(self, one: int, other: int) -> bool:
@@ -45,7 +49,11 @@ class WiredPeers:
     def know(self, node: int, address: str) -> None: ...
     def forget(self, node: int) -> None: ...
     def send_bulk(self, node: int, message: bytes) -> bool:
-        return False
+        if len(self._wire.bulk[node]) >= BULK_MESSAGES_MAX:
+            return False
+        if self._wire.is_up(self._node, node):
+            self._wire.bulk[node].append((self._node, message))
+        return True
 
     def send(self, messages: Any) -> None:
         for node, message in messages:
@@ -54,7 +62,8 @@ class WiredPeers:
 
     def receive(self) -> list[tuple[int, bytes]]:
         news, self._wire.waiting[self._node] = self._wire.waiting[self._node], []
-        return news
+        bulk, self._wire.bulk[self._node] = self._wire.bulk[self._node], []
+        return news + bulk
 
     def links(self) -> dict[int, Link]:
         return {node: Link(self._wire.is_up(self._node, node), 0, "", 0) for node in NODES if node != self._node}
@@ -64,12 +73,19 @@ class Member:
     """One node and its disks."""
 
     def __init__(self, node_id: int, wire: Wire, clock: SimClock) -> None:
-        self.node_id, self.clock = node_id, clock
-        self.store, self.disk = MemoryStore(), LogDisk()
+        self.node_id, self.wire, self.clock = node_id, wire, clock
+        self.store, self.disk = MemoryStore(auto_sync=True), LogDisk()
         self.store.write(Replica.first_rows(VBUCKET, node_id, b"h" * 16, (list(NODES), [], [], [], False), 1_000))
+        self.lives = 0
+        self.start()
+
+    def start(self) -> None:
+        """A process on these disks."""
+        node_id, clock, wire = self.node_id, self.clock, self.wire
+        self.lives += 1
         self.log = SimulatedLog(self.disk)
         self.edge = SimulatedEdge(stream(1, f"edge {node_id}"))
-        random = SeededRandom(1, f"node {node_id}")
+        random = SeededRandom(1, f"node {node_id} life {self.lives}")
         consensus = NativeConsensus(Raft(seed=node_id), cast(Any, self.log))
         replica = open_vbucket(VBUCKET, node_id, self.store, consensus, clock, random)
         self.services = Services(Limits(), NodeIdentity(role="master"))
@@ -83,10 +99,17 @@ class Member:
             limits=Limits(),
             backups=Shelf(stream(1, "shelf"), self.store),
             random=random,
+            retention=Retention(0, 0),
             peers=WiredPeers(wire, node_id),
         )
         self._paths = {path: number for number, (path, _) in enumerate(self.services.methods)}
         self._replies: dict[int, Reply] = {}
+
+    def crash(self) -> None:
+        """kill -9, and a new process."""
+        self.disk.crash_process(stream(self.lives, "crash"))
+        self.store.crash_process()
+        self.start()
 
     def step(self) -> None:
         self.node.turn(0)
@@ -268,3 +291,62 @@ def test_write_in_the_log_of_a_deposed_leader_is_answered_when_the_next_one_comm
     assert reply is not None
     assert reply.code == 0
     assert trio.get(trio.leader).value == b"v"
+
+
+def fall_behind(trio: Trio, follower: Member) -> None:
+    """What the follower lacks has left the log of the others."""
+    trio.isolate(follower)
+    trio.run(5, without=(follower,))
+    for at in range(40):
+        reply = trio.ask(trio.leader, "Put", pb.PutRequest(key=b"k%d" % at, value=b"v" * 2_000))
+        assert reply.code == 0
+    trio.run(200, without=(follower,))
+    first = trio.leader.node.consensus.log_bounds(VBUCKET).first_index
+    assert first > follower.node.sole.replica.applied_index + 1
+    trio.wire.cut = set()
+
+
+def rows_of(member: Member) -> list[tuple[bytes, bytes]]:
+    """The user's rows of a member, without the number of its block."""
+    scan = member.store.scan(*member.node.sole.replica.data_range())
+    try:
+        return [(key[4:], row) for key, row in scan.take(1_000, 1 << 30)]
+    finally:
+        scan.close()
+
+
+def test_follower_below_the_log_catches_up_by_a_snapshot_and_then_follows(trio: Trio) -> None:
+    """Both sides serve meanwhile, and the rows are the same at the end."""
+    follower = trio.followers[0]
+    fall_behind(trio, follower)
+    trio.run(200)
+    assert trio.leader.node.snapshots is not None
+    assert trio.leader.node.snapshots.sent == 1
+    trio.put(follower, b"after")
+    trio.run(20)
+    assert follower.node.sole.replica.applied_index == trio.leader.node.sole.replica.applied_index
+    assert rows_of(follower) == rows_of(trio.leader)
+    assert follower.node.sole.replica.change_number == trio.leader.node.sole.replica.change_number
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+def test_receiver_that_crashes_during_a_snapshot_goes_on_or_has_it(trio: Trio, turns: int) -> None:
+    """At any step it has the old state or the new one."""
+    follower = trio.followers[0]
+    fall_behind(trio, follower)
+    trio.run(turns)
+    follower.crash()
+    trio.run(400)
+    assert rows_of(follower) == rows_of(trio.leader)
+    assert follower.node.sole.replica.applied_index == trio.leader.node.sole.replica.applied_index
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 6))
+def test_sender_that_crashes_during_a_snapshot_is_replaced(trio: Trio, turns: int) -> None:
+    """Whoever leads then sends another one."""
+    follower = trio.followers[0]
+    fall_behind(trio, follower)
+    trio.run(turns)
+    trio.leader.crash()
+    trio.run(600)
+    assert rows_of(follower) == rows_of(trio.leader)

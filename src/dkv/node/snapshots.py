@@ -1,0 +1,282 @@
+"""The snapshots that a node owes, and those that are on their way in, for all of its vBuckets.
+
+Both sides go on serving. The sender is held back by the receiver's disk, by the lane for bulk, and by a rate; the log
+behind a snapshot is kept until the receiver has caught up, within a bound (INVARIANTS 21).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dkv.jobs.install_snapshot import Receiving, forget
+from dkv.jobs.send_snapshot import Sending
+from dkv.node.engine_sync import EngineSync
+from dkv.node.hosted import Hosted
+from dkv.node.peering import Peering
+from dkv.ports.clock import Now, Random
+from dkv.ports.store import Store
+from dkv.wire.peer import Kind, pack
+from dkv.wire.snapshot import (
+    ID_BYTES,
+    Done,
+    Received,
+    pack_done,
+    pack_received,
+    parse_chunk,
+    parse_done,
+    parse_offer,
+    parse_received,
+    rows_of,
+)
+
+BYTES_PER_SECOND = 64 << 20
+TURN_BYTES_MAX = 1 << 20
+"""About 4 ms of a turn."""
+PAUSE_MS = 1_000
+"""Between a snapshot that failed and the next one for the same replica."""
+SYNC_BYTES = 8 << 20
+SYNC_INTERVAL_MS = 200
+CATCH_UP_MS_MAX = 60_000
+"""The log behind an installed snapshot is kept for the receiver for so long at most."""
+PATIENCE_MS = 5
+
+logger: logging.Logger = logging.getLogger("dkv.snapshots")
+
+
+class Place(NamedTuple):
+    """Whom a snapshot is for."""
+
+    vbucket: int
+    replica: int
+
+
+class Unsafe(NamedTuple):
+    """Chunks that wait for the engine's sync."""
+
+    mark: int
+    next_chunk: int
+
+
+class Incoming:
+    """One transfer as the receiver keeps it."""
+
+    def __init__(self, receiving: Receiving, node: int, now: Now) -> None:
+        self.receiving: Receiving = receiving
+        self.node: int = node
+        self.unsafe: list[Unsafe] = []
+        self.bytes_unsafe: int = 0
+        self.synced_ms: int = now.monotonic_ms
+        self.asked_for: int = -1
+        """The chunk that the sender was last asked to repeat."""
+
+
+class Snapshots:
+    """Owned by the node."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine_sync: EngineSync,
+        peering: Peering,
+        random: Random,
+        hosted_of: Callable[[int], Hosted | None],
+    ) -> None:
+        self._store, self._engine_sync, self._peering, self._random = store, engine_sync, peering, random
+        self._hosted_of = hosted_of
+        self._sending: dict[Place, Sending] = {}
+        self._paused: dict[Place, int] = {}
+        """Until when a snapshot that is wanted waits."""
+        self._catching_up: dict[Place, tuple[int, int]] = {}
+        """(index, until when): the log from there on is kept."""
+        self._incoming: dict[int, Incoming] = {}
+        self._allowed_bytes = 0.0
+        self._allowed_ms = 0
+        self.sent: int = 0
+        self.installed: int = 0
+        self.failed: int = 0
+
+    @property
+    def patience_ms(self) -> int | None:
+        """How long the next turn may wait for news, as far as snapshots are concerned; None: as long as it likes."""
+        if any(each.has_room for each in self._sending.values()) or self._incoming:
+            return PATIENCE_MS
+        return None
+
+    def want(self, vbucket: int, replica: int, now: Now) -> None:
+        """Raft on the leader has nothing in its log for this replica."""
+        self._paused.setdefault(Place(vbucket, replica), now.monotonic_ms)
+
+    def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None:
+        """What another node has to say of a snapshot. Raises InvalidRequest."""
+        if kind == Kind.SNAPSHOT_OFFER:
+            self._offered(node, vbucket, body, now)
+        elif kind == Kind.SNAPSHOT_CHUNK:
+            self._got(node, vbucket, body, now)
+        elif kind == Kind.SNAPSHOT_RECEIVED:
+            received = parse_received(body)
+            for sending in self._sending.values():
+                if sending.snapshot_id == received.snapshot_id:
+                    sending.heard(received, now)
+        elif kind == Kind.SNAPSHOT_DONE:
+            self._done(parse_done(body), now)
+
+    def take_turn(self, now: Now) -> None:
+        """A slice of everything that is under way."""
+        if self._paused or self._sending or self._catching_up:
+            self._begin_due(now)
+            self._send(now)
+            self._hold_logs(now)
+        if self._incoming:
+            self._make_safe(now)
+
+    # Sending
+
+    def _begin_due(self, now: Now) -> None:
+        for place in [place for place, until_ms in self._paused.items() if until_ms <= now.monotonic_ms]:
+            hosted = self._hosted_of(place.vbucket)
+            if hosted is None or not hosted.is_leader:
+                del self._paused[place]  # whoever leads now is told by its own Raft
+                continue
+            if not hosted.is_leading:
+                continue
+            del self._paused[place]
+            sending = Sending(self._random.bytes(ID_BYTES), place.vbucket, place.replica, self._store, now)
+            self._sending[place] = sending
+            logger.info("vBucket %d: replica %d gets a snapshot as of %d", *place, sending.metadata.applied_index)
+
+    def _send(self, now: Now) -> None:
+        passed_ms, self._allowed_ms = now.monotonic_ms - self._allowed_ms, now.monotonic_ms
+        self._allowed_bytes = min(TURN_BYTES_MAX, self._allowed_bytes + BYTES_PER_SECOND * passed_ms / 1_000)
+        for place, sending in list(self._sending.items()):
+            hosted = self._hosted_of(place.vbucket)
+            if hosted is None or not hosted.is_leader or sending.is_lost(now):
+                self._fail(place, "its receiver was silent for too long" if hosted else "the vBucket is gone", now)
+                continue
+            node = hosted.node_of(place.replica)
+
+            def send(kind: Kind, body: bytes, node: int = node, vbucket: int = place.vbucket) -> bool:
+                return self._peering.peers.send_bulk(node, pack([(kind, vbucket, body)]))
+
+            self._allowed_bytes -= sending.step(send, int(self._allowed_bytes), now)
+
+    def _done(self, done: Done, now: Now) -> None:
+        for place, sending in list(self._sending.items()):
+            if sending.snapshot_id == done.snapshot_id:
+                if not done.installed_index:
+                    self._fail(place, done.reason, now)
+                    return
+                self._end(place)
+                self.sent += 1
+                self._catching_up[place] = done.installed_index, now.monotonic_ms + CATCH_UP_MS_MAX
+                if (hosted := self._hosted_of(place.vbucket)) is not None:
+                    hosted.report_snapshot(place.replica, done.installed_index)
+                logger.info("vBucket %d: replica %d has a snapshot as of %d", *place, done.installed_index)
+
+    def _fail(self, place: Place, why: str, now: Now) -> None:
+        """Raft is told only after a pause, and then wants it again."""
+        self._end(place)
+        self.failed += 1
+        logger.warning("vBucket %d: the snapshot for replica %d failed: %s", *place, why)
+        if (hosted := self._hosted_of(place.vbucket)) is not None and hosted.is_leader:
+            self._paused[place] = now.monotonic_ms + PAUSE_MS
+
+    def _end(self, place: Place) -> None:
+        self._sending.pop(place).close()
+
+    def _hold_logs(self, now: Now) -> None:
+        """Of each vBucket the log is kept from the oldest snapshot on that somebody still catches up from."""
+        held: dict[int, int] = {place.vbucket: 0 for place in (*self._sending, *self._catching_up)}
+        indexes = {place: each.metadata.applied_index for place, each in self._sending.items()}
+        for place, (index, until_ms) in list(self._catching_up.items()):
+            if now.monotonic_ms >= until_ms:
+                del self._catching_up[place]
+            else:
+                indexes.setdefault(place, index)
+        for place, index in indexes.items():
+            held[place.vbucket] = min(held[place.vbucket] or index, index)
+        for vbucket, index in held.items():
+            if (hosted := self._hosted_of(vbucket)) is not None:
+                hosted.upkeep.hold(index or None)
+
+    # Receiving
+
+    def _offered(self, node: int, vbucket: int, body: bytes, now: Now) -> None:
+        offer, hosted = parse_offer(body), self._hosted_of(vbucket)
+        if hosted is None or hosted.replica.replica != offer.replica:
+            self._say_done(node, vbucket, Done(offer.snapshot_id, 0, f"replica {offer.replica} is not here"))
+            return
+        incoming = self._incoming.get(vbucket)
+        if incoming is None or incoming.receiving.snapshot_id != offer.snapshot_id:
+            incoming = self._incoming[vbucket] = Incoming(Receiving(offer, vbucket, self._store), node, now)
+        incoming.node, incoming.asked_for = node, -1
+        metadata = incoming.receiving.metadata
+        if hosted.replica.replica not in set().union(*metadata.members[:4]):
+            self._refuse(vbucket, "it does not count this replica among its members")
+        elif metadata.applied_index <= hosted.replica.applied_index:
+            self._refuse(vbucket, "", hosted.replica.applied_index)
+        else:
+            self._ask_to_repeat(vbucket, incoming)
+
+    def _got(self, node: int, vbucket: int, body: bytes, now: Now) -> None:
+        chunk, incoming = parse_chunk(body), self._incoming.get(vbucket)
+        if incoming is None or incoming.receiving.snapshot_id != chunk.snapshot_id:
+            return  # of a transfer that has ended here: the sender will offer it again
+        receiving = incoming.receiving
+        if receiving.add(chunk, rows_of(body)):
+            incoming.bytes_unsafe += len(body)
+            if receiving.is_whole:
+                self._install(vbucket, incoming, now)
+        elif chunk.number >= receiving.next_chunk and incoming.asked_for != receiving.next_chunk:
+            self._ask_to_repeat(vbucket, incoming)
+
+    def _ask_to_repeat(self, vbucket: int, incoming: Incoming) -> None:
+        """The sender lets go of everything before what it is asked for: so that is made safe first."""
+        self._store.sync()
+        incoming.asked_for = incoming.receiving.next_chunk
+        incoming.bytes_unsafe, incoming.unsafe = 0, []
+        self._say_received(incoming, vbucket, incoming.asked_for, must_repeat=True)
+
+    def _say_received(self, incoming: Incoming, vbucket: int, next_chunk: int, must_repeat: bool) -> None:
+        said = Received(incoming.receiving.snapshot_id, next_chunk, must_repeat)
+        self._peering.tell(incoming.node, Kind.SNAPSHOT_RECEIVED, vbucket, pack_received(said))
+
+    def _make_safe(self, now: Now) -> None:
+        """Asks for syncs, and tells the senders what is on disk."""
+        for vbucket, incoming in self._incoming.items():
+            is_time = now.monotonic_ms - incoming.synced_ms >= SYNC_INTERVAL_MS
+            if incoming.bytes_unsafe and (is_time or incoming.bytes_unsafe >= SYNC_BYTES):
+                mark = self._engine_sync.request(now)
+                incoming.unsafe.append(Unsafe(mark, incoming.receiving.next_chunk))
+                incoming.bytes_unsafe, incoming.synced_ms = 0, now.monotonic_ms
+            safe = [each for each in incoming.unsafe if each.mark <= self._engine_sync.synced_mark]
+            if safe:
+                incoming.unsafe = incoming.unsafe[len(safe) :]
+                self._say_received(incoming, vbucket, safe[-1].next_chunk, must_repeat=False)
+
+    def _install(self, vbucket: int, incoming: Incoming, now: Now) -> None:
+        hosted, receiving = self._hosted_of(vbucket), incoming.receiving
+        if hosted is None:
+            return
+        metadata = receiving.metadata
+        if not hosted.install(receiving, now):
+            self._refuse(vbucket, "", hosted.replica.applied_index)
+            return
+        del self._incoming[vbucket]
+        self.installed += 1
+        self._say_done(incoming.node, vbucket, Done(receiving.snapshot_id, metadata.applied_index, ""))
+        logger.info("vBucket %d: installed a snapshot as of %d", vbucket, metadata.applied_index)
+
+    def _refuse(self, vbucket: int, reason: str, index: int = 0) -> None:
+        """It is of no use here; `index`: what the replica has anyway."""
+        incoming = self._incoming.pop(vbucket)
+        forget(vbucket, self._store)
+        self._say_done(incoming.node, vbucket, Done(incoming.receiving.snapshot_id, index, reason))
+
+    def _say_done(self, node: int, vbucket: int, done: Done) -> None:
+        self._peering.tell(node, Kind.SNAPSHOT_DONE, vbucket, pack_done(done))
+
+    def close(self) -> None:
+        """Lets go of every view. What has come in goes on after the next start."""
+        for sending in self._sending.values():
+            sending.close()
+        self._sending.clear()
