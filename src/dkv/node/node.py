@@ -149,6 +149,8 @@ class Node:
         meter.lap()
         hosted.release(turn, now)
         hosted.read(turn, now, self._emit)
+        if hosted.scans.count or hosted.readers.count:
+            self._emit(turn)  # who asked for a row does not wait for those who read many
         meter.lap()
         hosted.scan(turn, now)
         hosted.feed(turn, now, is_busy or hosted.writes.waiting_entries > 0, self.draining)

@@ -1,9 +1,10 @@
 """Open readers of the history: streams of the feed, and GetChanges calls under way.
 
-Each gets in a turn what it has room for, at most a slice; what it has not taken waits at the edge, not here, and a full
-reader is passed over, so a slow one neither grows memory nor holds up others. While the node has other work, each gets
-a slice every few milliseconds, a little more than was applied since the last: who is behind comes nearer, and writers
-lose little. Otherwise who is up to date gets a change in the turn that applied it, from a tail that all share.
+All together get one slice of work a turn, those first who have waited longest: a crowd holds up a call no longer than
+one reader does. What a reader has not taken waits at the edge, not here, and a full one is passed over. While the node
+has other work, each gets a slice every few milliseconds at most, a little more than was applied since the last: who is
+behind comes nearer, and writers lose little. Otherwise who is up to date gets a change in the turn that applied it,
+from a tail that all share.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,8 @@ from dkv.ports.clock import Now
 from dkv.services.calls import fail
 from dkv.services.turn import HistoryJob, HistoryRequest, Turn, View
 
-TURN_CHANGES_MAX = 4_000
-"""Of all readers together: about 4 ms of a turn."""
-SLICE_CHANGES_MAX = 2_000
+TURN_CHANGES_MAX = 1_000
+"""Of all readers together: about 1 ms of a turn, which is what a call beside any number of them waits for."""
 BUSY_CHANGES_MIN = 16
 BUSY_SHARE = 1.1
 """Of what was applied since the last slice."""
@@ -121,11 +121,11 @@ class Readers:
             if not reader.has_room:
                 self._end_if_stuck(reader, turn, now)
             elif left > 0 and not (is_busy and now.monotonic_ms - reader.fed_ms < BUSY_INTERVAL_MS):
-                share = BUSY_CHANGES_MIN + int((view.change_number - reader.fed_number) * BUSY_SHARE)
+                share = left
+                if is_busy:
+                    share = BUSY_CHANGES_MIN + int((view.change_number - reader.fed_number) * BUSY_SHARE)
                 reader.fed_ms, reader.fed_number = now.monotonic_ms, view.change_number
-                left -= self._give(
-                    reader, turn, view, now, min(share, SLICE_CHANGES_MAX) if is_busy else SLICE_CHANGES_MAX
-                )
+                left -= self._give(reader, turn, view, now, min(share, left))
                 if reader.call_id in self._open:  # behind those whose turn did not come
                     self._open[reader.call_id] = self._open.pop(reader.call_id)
             else:

@@ -9,7 +9,7 @@ from dkv.model.limits import Limits
 from dkv.node import readers
 from dkv.node import tail as tail_module
 from dkv.ports.store import RowBatch
-from dkv.testing.edge import Reply
+from dkv.testing.edge import Reply, SimulatedEdge
 from dkv.testing.machine import Life, Machine
 from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
@@ -339,6 +339,55 @@ def test_readers_share_a_turn_in_turns(house: Open, monkeypatch: pytest.MonkeyPa
     following = [home.follow() for _ in range(3)]
     home.settle(60)
     assert [each.take() for each in following] == [numbers(1, 4)] * 3
+
+
+def test_crowd_of_readers_shares_what_one_reader_may_get_in_a_turn(house: Open) -> None:
+    """A call waits for one slice, however many read. Beyond it goes at most the rest of an entry."""
+    home = house()
+    entry = readers.TURN_CHANGES_MAX // 4
+    for at in range(8):
+        home.put(*[b"k%d.%d" % (at, each) for each in range(entry)])
+    crowd = [home.follow(fromChangeNumber=1) for _ in range(20)]
+    got = {each.call_id: 0 for each in crowd}
+    while min(got.values()) < 8 * entry:
+        home.node.turn(0)
+        home.life.log.step_disk()
+        items = {call_id: home.life.edge.take_items(call_id) for call_id in got}
+        counts = {
+            call_id: sum(len(pb.StreamChangesResponse.FromString(item).changes) for item in messages)
+            for call_id, messages in items.items()
+        }
+        assert sum(counts.values()) < readers.TURN_CHANGES_MAX + entry
+        got = {call_id: got[call_id] + count for call_id, count in counts.items()}
+    assert set(got.values()) == {8 * entry}
+
+
+def test_reply_to_a_call_does_not_wait_for_the_readers_of_its_turn(
+    house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves in a crossing of its own, before the work for streams begins."""
+    monkeypatch.setattr(readers, "TURN_CHANGES_MAX", 1)
+    home = house()
+    home.fill(30)
+    crossings: list[tuple[bool, bool]] = []
+    emit = SimulatedEdge.emit
+
+    def note(edge, call_ids, messages, items, finished, http) -> None:
+        crossings.append((bool(call_ids), bool(items)))
+        emit(edge, call_ids, messages, items, finished, http)
+
+    monkeypatch.setattr(SimulatedEdge, "emit", note)
+    home.follow()
+    for _ in range(100):
+        crossings.clear()
+        home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
+        home.life.edge.call(methods.GET, pb.GetRequest(key=b"k").SerializeToString())
+        home.node.turn(0)
+        home.life.log.step_disk()
+        assert (True, True) not in crossings
+        if crossings == [(True, False), (False, True)]:
+            return
+    raise AssertionError("no turn answered a call and fed the reader")
 
 
 def test_readers_beyond_their_number_are_refused(house: Open) -> None:
