@@ -1,8 +1,9 @@
 """A simulated operator: takes backups and restores them, one at a time, and says in the history what that meant.
 
 A backup is a read of every key: what it holds must be one state between its beginning and its end. A restore is a write
-of every key at once. What it wrote is read off the backup that the node has opened for it: a restore that ends with its
-process, before it opened one, has not happened; one that had opened it may have.
+of every key at once. What it wrote is read off the backup that the node has opened for it, or looked up in the diary if
+it was to reach a point in time behind the backup. A restore that ends with its process, before it opened one, has not
+happened; one that had opened it may have.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from random import Random
 from dkv.model.errors import Code
 from dkv.testing.backups import Shelf, Shelved
 from dkv.testing.clients import ALL_KEYS
+from dkv.testing.diary import Diary, Point
 from dkv.testing.edge import Reply
 from dkv.testing.history import Call, Entry, History, Kind
 from dkv.testing.protocol import field, parse
@@ -24,14 +26,16 @@ Send = Callable[[str, bytes], int]
 class Operator:
     """Owned by the world; waits for what it has asked for until it ends or the process does."""
 
-    def __init__(self, number: int, rng: Random, history: History, shelf: Shelf) -> None:
+    def __init__(self, number: int, rng: Random, history: History, shelf: Shelf, diary: Diary) -> None:
         self.number: int = number
-        self._rng, self._history, self._shelf = rng, history, shelf
+        self._rng, self._history, self._shelf, self._diary = rng, history, shelf, diary
         self.call_id: int | None = None
         self.call: Call | None = None
         self.done: int = 0
         """How many ended well."""
         self._path = ""
+        self._point: Point | None = None
+        """In time, that a restore was asked for."""
         self._before: Shelved | None = None
         """What was on the shelf when a backup began."""
 
@@ -41,9 +45,15 @@ class Operator:
         is_restore = self._path in self._shelf.kept and self._rng.random() < 0.4
         kind = Kind.RESTORE if is_restore else Kind.GET
         self.call = self._history.invoke(self.number, kind, tuple(map(Entry, ALL_KEYS)))
-        self._shelf.opened, self._before = None, self._shelf.kept.get(self._path)
-        self.call_id = send(RESTORE if is_restore else TAKE, field(1, self._path.encode()))
-        return f"{'restore' if is_restore else 'backup'} {self._path}"
+        self._shelf.opened, self._before, self._point = None, self._shelf.kept.get(self._path), None
+        if not is_restore:
+            self.call_id = send(TAKE, field(1, self._path.encode()))
+            return f"backup {self._path}"
+        if self._before is not None and self._rng.random() < 0.5:
+            self._point = self._diary.point(self._before.facts, self._rng)
+        number, time = (self._point.until_change_number, self._point.until_time) if self._point else (0, 0)
+        self.call_id = send(RESTORE, field(1, self._path.encode()) + field(2, number) + field(3, time))
+        return f"restore {self._path} until change {number}, time {time}"
 
     def replied(self, reply: Reply) -> str:
         """It is over."""
@@ -84,7 +94,10 @@ class Operator:
     def _restored(self) -> tuple[Entry, ...]:
         shelved = self._shelf.opened
         assert shelved is not None
-        return tuple(_entry(key, row, shelved.facts.log_time) for key, row in _rows(shelved).items())
+        rows, log_time = _rows(shelved), shelved.facts.log_time
+        if self._point is not None:
+            rows, log_time = self._point.moment.rows, self._point.moment.log_time
+        return tuple(_entry(key, row, log_time) for key, row in rows.items())
 
 
 def _rows(shelved: Shelved) -> dict[bytes, bytes | None]:

@@ -9,6 +9,7 @@ from random import Random
 from dkv.model.errors import Corrupt, StorageFailed
 from dkv.model.limits import Limits
 from dkv.testing.clients import Client
+from dkv.testing.diary import Diary
 from dkv.testing.follower import Follower
 from dkv.testing.history import History, Status
 from dkv.testing.machine import Life, Machine
@@ -39,7 +40,10 @@ class World:
         ]
         self.prober: Client = Client(CLIENTS, stream(seed, "prober"), self.history, has_session=False)
         """Asks alone, at the end; it has no session that a crash could have lost."""
-        self.operator: Operator = Operator(CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf)
+        self.diary: Diary = Diary()
+        self.operator: Operator = Operator(
+            CLIENTS + 1, stream(seed, "operator"), self.history, self.machine.shelf, self.diary
+        )
         self.everyone: list[Client] = [*self.clients, self.prober]
         self.followers: list[Follower] = [
             Follower(number, stream(seed, f"follower {number}"), prefix) for number, prefix in enumerate((b"", b"g"))
@@ -88,6 +92,7 @@ class World:
         self.trace.add(
             f"turn, applied {life.node.sole.replica.applied_index}, log time {life.node.sole.replica.log_time}"
         )
+        self.diary.note(life.node.sole.replica, self.machine.store)
         self._deliver(life)
         self._must_end_after_failure(life)
 
