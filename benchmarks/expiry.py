@@ -16,6 +16,7 @@ from typing import Any
 
 import bodies
 import grpc
+import results_file
 from load import Measured
 from peers import ROOT, Dkv, Load, free_port, raise_open_files_limit
 
@@ -100,12 +101,19 @@ def main() -> int:
         rate, before, beside, sweep_seconds = measure(dkv, options.keys, options.seconds)
     finally:
         dkv.stop()
-        shutil.rmtree(options.folder, ignore_errors=True)
+        shutil.rmtree(dkv.folder, ignore_errors=True)
     alone, worst = median(each.p99_ms for each in before), max(each.p99_ms for each in beside)
-    print(f"{options.keys:,} keys due in one second, {rate:,} Gets/s with up to 128 in flight on 8 connections")
-    print(f"Get p99 before it: {alone:.2f} ms")
-    print(f"Get p99 from it on, by {options.seconds:g} s: {', '.join(f'{each.p99_ms:.2f}' for each in beside)} ms")
-    print(f"all rows swept after {sweep_seconds:.0f} s; p99 lifted {worst / alone:.2f} times")
+    lines = [
+        f"| {options.keys:,} keys due in one second, {rate:,} Gets/s with up to 128 in flight | |",
+        "|---|---:|",
+        f"| Get p99 before that second | {alone:.2f} ms |",
+        *(
+            f"| from {start * options.seconds:g} s behind it on | {each.p99_ms:.2f} ms, {each.p99_ms / alone:.2f} x |"
+            for start, each in enumerate(beside)
+        ),
+        f"| all rows swept after | {sweep_seconds:.0f} s |",
+    ]
+    results_file.write("expiry", "Keys that expire together", options.folder, lines)
     return 0 if worst <= P99_LIFT_MAX * alone else 1
 
 

@@ -1,55 +1,42 @@
-"""How the server grows: Get and Put by number of keys and by size of values, and a plot.
+"""How the server grows: Get and Put by number of keys and by size of values, a table and plots.
 
-A hundred tasks of the async client get random keys of those that are there, then put new values to random ones. Rates
-are what one client process and the server reach together on one machine; the server's processor time for a call is its
-own. With more keys a call may take as much longer as the logarithm of their number has grown, not more.
+Each row is a server of its own. It is filled in random order and left alone until its engine has nothing to do any
+more; then a hundred tasks of the async client get random keys of those that are there, and after that put new values to
+random ones. Rates are what one client process and the server reach together on one machine; the server's processor time
+for a call is its own, and what is compared: with more keys a call may take as much longer as the logarithm of their
+number has grown, not more.
+
+A row that was measured is kept, so that a run may be stopped, or taken in pieces (`--rows`): the next run of the same
+commit goes on behind it, and the one that measures the last row writes the results.
 """
 
 import argparse
 import asyncio
-import datetime
-import os
+import json
 import random
 import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from math import log
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
+from growth_report import CELLS, HEAD, Cell, Figures, is_no_worse, row, write
 from peers import ROOT, Dkv, raise_open_files_limit
-from plot import Line, chart
-from run import commit, machine
+from run import commit
 
 import dkv.aio
 
 TASKS = 100
+FILLERS = 4
 BATCH_BYTES = 1 << 20
 BATCH_KEYS = 1_000
-KEYS_BY_COUNT = (10_000, 1_000_000, 10_000_000)
-VALUE_BYTES = (10, 1_000, 100_000, 1_000_000)
-SMALL = 100
-"""Bytes of a value where the number of keys is what grows."""
-DATA_BYTES = 1 << 30
-"""Where values grow, there are as many keys as make this, and no more than a million."""
-SECONDS_PER_TICK = 1 / os.sysconf("SC_CLK_TCK")
-
-
-class Figures(NamedTuple):
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    server_us: float
-    """Processor time of the server for a call, all threads."""
-
-
-class Cell(NamedTuple):
-    keys: int
-    value_bytes: int
-    get: Figures
-    put: Figures
+STRIDE = 7_368_787
+"""A prime that divides no number of keys: number times stride, modulo their count, is each key once, in no order."""
+LOOK_S = 0.5
+BUSY_SHARE = 0.05
+"""Of a core: a server that took less from one look to the next has settled."""
+SETTLE_S_MAX = 90
 
 
 def key(number: int) -> bytes:
@@ -68,27 +55,36 @@ class Values:
         return self._pool[start : start + self.size]
 
 
-class Measured(Dkv):
-    """A server process whose processor time can be read."""
-
-    def cpu_seconds(self) -> float:
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) * SECONDS_PER_TICK
-
-
-async def fill(client: dkv.aio.AsyncClient, keys: int, values: Values) -> None:
-    count = max(1, min(BATCH_KEYS, BATCH_BYTES // max(1, values.size)))
+async def fill(server: Dkv, client: dkv.aio.AsyncClient, keys: int, values: Values) -> tuple[float, float]:
+    """(keys a second, server time of a key in us, with all the engine makes of it afterwards)."""
+    count = max(1, min(BATCH_KEYS, BATCH_BYTES // values.size))
     starts = iter(range(0, keys, count))
 
     async def worker() -> None:
         for start in starts:
-            await client.put_many([(key(number), values.any()) for number in range(start, min(start + count, keys))])
+            numbers = range(start, min(start + count, keys))
+            await client.put_many([(key(number * STRIDE % keys), values.any()) for number in numbers])
 
-    await asyncio.gather(*(worker() for _ in range(4)))
+    began, cpu = time.perf_counter(), server.cpu_seconds()
+    await asyncio.gather(*(worker() for _ in range(FILLERS)))
+    rate = keys / (time.perf_counter() - began)
+    await settle(server)
+    return rate, (server.cpu_seconds() - cpu) / keys * 1e6
 
 
-async def load(server: Measured, seconds: float, call: Callable[[], Awaitable[object]]) -> Figures:
+async def settle(server: Dkv) -> None:
+    """Until the engine has written and sorted what it has taken."""
+    deadline = time.monotonic() + SETTLE_S_MAX
+    before, is_busy = server.cpu_seconds(), True
+    while is_busy:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the server was still busy {SETTLE_S_MAX} s after it had been filled")
+        await asyncio.sleep(LOOK_S)
+        now = server.cpu_seconds()
+        before, is_busy = now, now - before > BUSY_SHARE * LOOK_S
+
+
+async def load(server: Dkv, seconds: float, call: Callable[[], Awaitable[object]]) -> Figures:
     """`TASKS` tasks call until the time is over."""
     took: list[float] = []
     began, cpu = time.perf_counter(), server.cpu_seconds()
@@ -106,10 +102,10 @@ async def load(server: Measured, seconds: float, call: Callable[[], Awaitable[ob
     return Figures(len(took) / lasted, median(took) * 1_000, p99 * 1_000, cpu / len(took) * 1e6)
 
 
-async def measure(server: Measured, keys: int, value_bytes: int, seconds: float) -> Cell:
+async def measure(server: Dkv, keys: int, value_bytes: int, seconds: float) -> Cell:
     values = Values(value_bytes)
     async with dkv.aio.connect(f"dkv://{server.address}?timeout=60s") as client:
-        await fill(client, keys, values)
+        filled_per_second, fill_us = await fill(server, client, keys, values)
         missing = 0
 
         async def get() -> None:
@@ -124,115 +120,67 @@ async def measure(server: Measured, keys: int, value_bytes: int, seconds: float)
         if missing:
             raise RuntimeError(f"{missing} keys were not found")
         await load(server, 1, put)
-        return Cell(keys, value_bytes, gets, await load(server, seconds, put))
+        return Cell(keys, value_bytes, filled_per_second, fill_us, gets, await load(server, seconds, put))
 
 
-def cells(folder: Path, seconds: float, scale: int) -> list[Cell]:
-    wanted = [(max(1, keys // scale), SMALL) for keys in KEYS_BY_COUNT]
-    wanted += [(max(100, min(1_000_000, DATA_BYTES // size) // scale), size) for size in VALUE_BYTES]
-    found = []
-    for keys, value_bytes in wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        server = Measured(folder / "dkv")
-        try:
-            server.start()
-            found.append(asyncio.run(measure(server, keys, value_bytes, seconds)))
-            print(row(found[-1]), flush=True)
-        finally:
-            server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-    return found
+def measured(folder: Path, keys: int, value_bytes: int, seconds: float) -> Cell:
+    """One row: a server from its empty folder to its end."""
+    server = Dkv(folder / "dkv")
+    try:
+        server.start()
+        return asyncio.run(measure(server, keys, value_bytes, seconds))
+    finally:
+        server.stop()
+        shutil.rmtree(folder / "dkv", ignore_errors=True)
 
 
-HEAD = (
-    "| keys | bytes of a value | Get | p50 | p99 | server time of a Get | Put | p50 | p99 | server time of a Put |\n"
-    "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
-)
+class Kept:
+    """The rows of this commit that were measured before, in a file."""
 
+    def __init__(self, path: Path) -> None:
+        self._path, self._commit = path, commit()
+        found = json.loads(path.read_text()) if path.exists() else {}
+        self.cells = [Cell.of(each) for each in found.get(self._commit, [])]
 
-def row(cell: Cell) -> str:
-    def columns(figures: Figures) -> str:
-        rate, p50, p99, server_us = figures
-        return f"{rate:,.0f}/s | {p50:.2f} ms | {p99:.2f} ms | {server_us:.1f} us"
+    def add(self, cell: Cell) -> None:
+        self.cells.append(cell)
+        self._path.write_text(json.dumps({self._commit: self.cells}))
 
-    return f"| {cell.keys:,} | {cell.value_bytes:,} | {columns(cell.get)} | {columns(cell.put)} |"
-
-
-def growth(found: list[Cell]) -> str:
-    """How much longer a call takes the server with the most keys, against the logarithm of their numbers."""
-    least, most = found[0], found[len(KEYS_BY_COUNT) - 1]
-    allowed = log(most.keys) / log(least.keys)
-    get, put = most.get.server_us / least.get.server_us, most.put.server_us / least.put.server_us
-    return (
-        f"From {least.keys:,} to {most.keys:,} keys a Get takes the server {get:.2f} times as long, a Put {put:.2f} "
-        f"times; the logarithm grows {allowed:.2f} times."
-    )
-
-
-def plots(found: list[Cell]) -> dict[str, str]:
-    by_count, by_size = found[: len(KEYS_BY_COUNT)], found[len(KEYS_BY_COUNT) :]
-    least = by_count[0]
-    bound = [(cell.keys, least.get.per_second * log(least.keys) / log(cell.keys)) for cell in by_count]
-    return {
-        "keys": chart(
-            f"{SMALL}-byte values: calls a second by number of keys",
-            "keys",
-            "calls/s",
-            [
-                Line("Get", [(cell.keys, cell.get.per_second) for cell in by_count]),
-                Line("Put, synced", [(cell.keys, cell.put.per_second) for cell in by_count]),
-                Line("Get, were it as log n", bound, dashed=True),
-            ],
-        ),
-        "values": chart(
-            "Calls a second by bytes of a value",
-            "bytes of a value",
-            "calls/s",
-            [
-                Line("Get", [(cell.value_bytes, cell.get.per_second) for cell in by_size]),
-                Line("Put, synced", [(cell.value_bytes, cell.put.per_second) for cell in by_size]),
-            ],
-        ),
-    }
+    def forget(self) -> None:
+        self._path.unlink()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
+    parser.add_argument("--rows", type=int, default=len(CELLS), help="measure so many at most, and keep them")
     parser.add_argument("--scale", type=int, default=1, help="divides all numbers of keys; above 1 nothing is written")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".build" / "bench-growth", help="emptied")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".build" / "bench-growth", help="for data and kept rows")
     options = parser.parse_args()
     raise_open_files_limit()
     options.folder.mkdir(parents=True, exist_ok=True)
-    about = machine(options.folder)
     print(HEAD)
-    found = cells(options.folder, options.seconds, options.scale)
-    print(growth(found))
     if options.scale > 1:
+        for keys, value_bytes in CELLS:
+            scaled = max(TASKS, keys // options.scale)
+            print(row(measured(options.folder, scaled, value_bytes, options.seconds)), flush=True)
         return 0
-    now = datetime.datetime.now(datetime.UTC)
-    target = ROOT / "benchmarks" / "results" / f"{now:%Y-%m-%d-%H%M}-growth.md"
-    pictures = {name: target.with_name(f"{target.stem}-{name}.svg") for name in ("keys", "values")}
-    for name, picture in plots(found).items():
-        pictures[name].write_text(picture)
-    lines = [
-        f"# Growth, {now:%Y-%m-%d}, commit {commit()}",
-        "",
-        f"`make bench-growth`, {now:%Y-%m-%d %H:%M} UTC",
-        "",
-        *about,
+    kept = Kept(options.folder / "rows.json")
+    for each in kept.cells:
+        print(row(each))
+    for keys, value_bytes in CELLS[len(kept.cells) :][: options.rows]:
+        kept.add(measured(options.folder, keys, value_bytes, options.seconds))
+        print(row(kept.cells[-1]), flush=True)
+    if len(kept.cells) < len(CELLS):
+        print(f"{len(CELLS) - len(kept.cells)} rows are left for the next run")
+        return 0
+    about = [
         f"* {TASKS} tasks of the async client, one process, random keys; every Put synced before its reply",
-        "",
-        HEAD,
-        *map(row, found),
-        "",
-        growth(found),
-        "",
-        *(f"![calls a second by {name}]({picture.name})" for name, picture in pictures.items()),
+        f"* {options.seconds:g} s a measurement; server time is that of all its threads, for a call or a key filled",
     ]
-    target.write_text("\n".join(lines) + "\n")
-    print(f"written to {target.relative_to(ROOT)}")
-    return 0
+    write(kept.cells, options.folder, about)
+    kept.forget()
+    return 0 if is_no_worse(kept.cells) else 1
 
 
 if __name__ == "__main__":

@@ -102,6 +102,12 @@ class Peer(ABC):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("no resident size of the process")
 
+    def cpu_seconds(self) -> float:
+        """Processor time that it has taken so far, all threads."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def port_open(self) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)

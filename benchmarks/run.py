@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import bodies
 from load import LoadFailed, Measured, h2load_in_background
@@ -24,6 +24,7 @@ from peers import ROOT, Dkv, Etcd, Load, Peer, Redis, raise_open_files_limit
 
 PEERS: tuple[type[Peer], ...] = (Dkv, Etcd, Redis)
 SLOW_SYNC_MS = 10
+P = TypeVar("P", bound=Peer)
 
 
 class Row(NamedTuple):
@@ -84,7 +85,7 @@ def shown(figures: list[float], unit: str) -> str:
     return f"{median(figures):,.{digits}f}{unit}{spread}"
 
 
-def in_turns(peers: list[Peer], rounds: int) -> Iterable[Peer]:
+def in_turns(peers: list[P], rounds: int) -> Iterable[P]:
     for turn in range(rounds):
         shift = turn % max(1, len(peers))
         yield from peers[shift:] + peers[:shift]
