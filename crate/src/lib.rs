@@ -1,7 +1,9 @@
-//! The export table of `dkv._native`: what Python sees, and nothing else.
+//! The export table of `dkv._native`: what Python sees, and nothing else. Windows has clients and servers in memory, and
+//! so no log.
 
 mod bell;
 mod edge;
+#[cfg(unix)]
 mod log;
 mod raft;
 
@@ -12,6 +14,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bell::Bell>()?;
     edge::register(module)?;
     raft::register(module)?;
+    #[cfg(unix)]
     log::register(module)?;
     Ok(())
 }

@@ -1,17 +1,12 @@
-//! Addresses as users write them: `host:port`, `[::1]:port`, `:port`, `unix:/path`.
-//!
-//! Invariant: an address is served by one process. `SO_REUSEPORT` is never set, so a second server on it is an error,
-//! and a UNIX socket is replaced only when nobody listens on it.
+//! Addresses as users write them: `host:port`, `[::1]:port`, `:port`, `unix:/path` (not on Windows).
 
 use std::io::{Error, ErrorKind, Result};
-use std::net::ToSocketAddrs;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(String),
-    Unix(PathBuf),
+    #[cfg(unix)]
+    Unix(std::path::PathBuf),
 }
 
 impl Address {
@@ -21,7 +16,7 @@ impl Address {
             if path.is_empty() {
                 return Err(invalid(text, "no path after 'unix:'"));
             }
-            return Ok(Address::Unix(PathBuf::from(path)));
+            return unix(path);
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(invalid(text, "expected host:port or unix:/path"));
@@ -35,39 +30,29 @@ impl Address {
         let host = if host.is_empty() { "0.0.0.0" } else { host };
         Ok(Address::Tcp(format!("{host}:{port}")))
     }
+
+    /// What a client calls the server there, unless it was told.
+    pub fn authority(&self) -> &str {
+        match self {
+            Address::Tcp(host_port) => host_port,
+            #[cfg(unix)]
+            Address::Unix(_) => "localhost",
+        }
+    }
+}
+
+#[cfg(unix)]
+fn unix(path: &str) -> Result<Address> {
+    Ok(Address::Unix(path.into()))
+}
+
+#[cfg(not(unix))]
+fn unix(path: &str) -> Result<Address> {
+    Err(invalid(&format!("unix:{path}"), "UNIX sockets are not available on this system"))
 }
 
 fn invalid(text: &str, why: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("invalid address '{text}': {why}"))
-}
-
-/// A bound, listening, non-blocking socket that no runtime owns yet.
-pub enum Bound {
-    Tcp(std::net::TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
-/// Binds and listens. Returns the socket and the address as bound (port 0 resolved).
-pub fn bind(address: &Address) -> Result<(Bound, String)> {
-    match address {
-        Address::Tcp(host_port) => {
-            let candidates: Vec<_> = host_port.to_socket_addrs()?.collect();
-            let listener = std::net::TcpListener::bind(&candidates[..])?;
-            listener.set_nonblocking(true)?;
-            let bound = listener.local_addr()?.to_string();
-            Ok((Bound::Tcp(listener), bound))
-        }
-        Address::Unix(path) => {
-            if path.exists()
-                && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-            {
-                std::fs::remove_file(path)?;
-            }
-            let listener = UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            Ok((Bound::Unix(listener, path.clone()), format!("unix:{}", path.display())))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -83,8 +68,11 @@ mod tests {
 
     #[test]
     fn the_spellings_in_use_are_understood() {
-        for text in ["127.0.0.1:0", "[::1]:80", "localhost:8080", ":8080", "unix:/tmp/x", "unix:///tmp/x"] {
+        for text in ["127.0.0.1:0", "[::1]:80", "localhost:8080", ":8080"] {
             assert!(Address::parse(text).is_ok(), "{text}");
+        }
+        for text in ["unix:/tmp/x", "unix:///tmp/x"] {
+            assert_eq!(Address::parse(text).is_ok(), cfg!(unix), "{text}");
         }
     }
 }

@@ -167,6 +167,7 @@ impl Channel {
                     let _ = stream.set_nodelay(true); // slower without, still right
                     handshake(stream).await.map_err(|error| explain(&error))
                 }
+                #[cfg(unix)]
                 Address::Unix(path) => {
                     let stream = tokio::net::UnixStream::connect(path).await.map_err(|error| explain(&error))?;
                     handshake(stream).await.map_err(|error| explain(&error))

@@ -73,10 +73,7 @@ pub struct Client {
 impl Client {
     pub fn new(address: &str, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Client> {
         let parsed = Address::parse(address).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let authority = authority.unwrap_or_else(|| match &parsed {
-            Address::Tcp(host_port) => host_port.clone(),
-            Address::Unix(_) => "localhost".to_owned(),
-        });
+        let authority = authority.unwrap_or_else(|| parsed.authority().to_owned());
         if authority.parse::<http::uri::Authority>().is_err() {
             return Err(PyValueError::new_err(format!("invalid authority {authority:?}")));
         }

@@ -6,9 +6,6 @@
 //! the first of it while the network reads the rest.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::channel::Outcome;
 use super::client::{call_unary, make_call, Client};
+use super::loop_bell::LoopBell;
 use super::reactor;
 use super::status::OK;
 use super::stream::{EdgeStream, Queue, QueueSink};
@@ -54,7 +52,7 @@ pub struct Mailbox {
     /// Of the calls under way. Touched by the network thread and by `cancel`.
     open: Mutex<HashMap<u64, AbortHandle>>,
     told: Notify,
-    bell: UnixStream,
+    bell: LoopBell,
 }
 
 impl Mailbox {
@@ -74,7 +72,7 @@ impl Mailbox {
         if news.bell == Bell::Told {
             news.bell = Bell::Rung;
             drop(news);
-            let _ = (&self.bell).write(&[1]); // full: the loop has not even begun to look
+            self.bell.ring();
         }
     }
 
@@ -120,14 +118,9 @@ impl EdgeLoopClient {
     /// `bell` is the descriptor of one end of a socket pair; a duplicate of it is kept.
     #[new]
     #[pyo3(signature = (address, bell, *, authority = None, reply_bytes_max = 64 << 20))]
-    fn new(address: &str, bell: i32, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Self> {
+    fn new(address: &str, bell: i64, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Self> {
         let client = Client::new(address, authority, reply_bytes_max)?;
-        if bell < 0 {
-            return Err(pyo3::exceptions::PyValueError::new_err("the bell is no open descriptor"));
-        }
-        // SAFETY: the caller holds the socket open during this call.
-        let bell = UnixStream::from(unsafe { BorrowedFd::borrow_raw(bell) }.try_clone_to_owned()?);
-        bell.set_nonblocking(true)?;
+        let bell = LoopBell::duplicate_of(bell)?;
         let mailbox = Arc::new(Mailbox { news: Mutex::default(), open: Mutex::default(), told: Notify::new(), bell });
         let ringer = reactor::spawn(mailbox.clone().ring_when_told())?;
         Ok(EdgeLoopClient { client, mailbox, ringer, owner: std::process::id() })

@@ -17,6 +17,8 @@ mod framing;
 mod http1;
 mod huffman;
 mod inbox;
+mod listening;
+mod loop_bell;
 mod mailbox;
 mod network;
 mod outbox;

@@ -4,10 +4,10 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+use super::listening::Listener;
 use super::peers::{Hub, Peer};
 use super::status::Status;
 use super::unread::Unread;
@@ -40,11 +40,6 @@ pub struct Batch {
     pub failed: Vec<(u64, Status)>,
     pub finished: Vec<(u64, Status)>,
     pub http: Vec<HttpReply>,
-}
-
-pub enum Listener {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, PathBuf),
 }
 
 pub enum Order {

@@ -16,12 +16,13 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::LocalSet;
 
-use super::address::{bind, Address, Bound as Listening};
+use super::address::Address;
 use super::ended::EndedCalls;
 use super::framing::{encode, encode_in_chunks, Packer};
 use super::inbox::News;
+use super::listening::Listener;
 use super::network::{Method, Settings, Shared};
-use super::outbox::{Batch, HttpReply, Items as Packed, Listener, Order};
+use super::outbox::{Batch, HttpReply, Items as Packed, Order};
 use super::serving::serve;
 use super::stats::{Stats, LATENCY_BOUNDS};
 use super::status::{Status, CODES, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN};
@@ -66,13 +67,8 @@ impl EdgeServer {
 
     fn bind(&self, py: Python<'_>, text: &str) -> PyResult<(Listener, String)> {
         let bound = py.detach(|| {
-            let (socket, bound) = bind(&Address::parse(text)?)?;
             let _context = self.runtime.enter();
-            let listener = match socket {
-                Listening::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
-                Listening::Unix(listener, path) => Listener::Unix(tokio::net::UnixListener::from_std(listener)?, path),
-            };
-            Ok((listener, bound))
+            Listener::bind(&Address::parse(text)?)
         });
         bound.map_err(|error: std::io::Error| os_error(&error, text))
     }

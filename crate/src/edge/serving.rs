@@ -16,8 +16,9 @@ use super::call::serve_call;
 use super::executor::LocalExecutor;
 use super::http1;
 use super::inbox::Load;
+use super::listening::{Listener, Stream};
 use super::network::{Network, Settings, Shared};
-use super::outbox::{Listener, Order};
+use super::outbox::Order;
 use super::peers::keep_linked;
 use super::socket::Socket;
 use super::transport::{Transport, PREFACE_BYTES};
@@ -110,37 +111,9 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Removes a UNIX socket's file with its listener.
-struct SocketFile(Option<std::path::PathBuf>);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path); // somebody else may have removed it
-        }
-    }
-}
-
-enum Stream {
-    Tcp(tokio::net::TcpStream, Arc<str>),
-    Unix(tokio::net::UnixStream),
-}
-
-async fn accept(listener: &Listener) -> std::io::Result<Stream> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (stream, peer) = listener.accept().await?;
-            let _ = stream.set_nodelay(true); // slower without, still right
-            Ok(Stream::Tcp(stream, peer.to_string().into()))
-        }
-        Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
-    }
-}
-
 async fn accept_grpc(network: Rc<Network>, listener: Listener) {
-    let _file = SocketFile(if let Listener::Unix(_, path) = &listener { Some(path.clone()) } else { None });
     loop {
-        let stream = match accept(&listener).await {
+        let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(_) => {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -159,6 +132,7 @@ async fn accept_grpc(network: Rc<Network>, listener: Listener) {
             let _guard = guard;
             match stream {
                 Stream::Tcp(stream, peer) => serve_connection(network, peer, stream).await,
+                #[cfg(unix)]
                 Stream::Unix(stream) => serve_connection(network, "unix".into(), stream).await,
             }
         });
@@ -166,13 +140,12 @@ async fn accept_grpc(network: Rc<Network>, listener: Listener) {
 }
 
 async fn accept_http(network: Rc<Network>, listener: Listener) {
-    let _file = SocketFile(if let Listener::Unix(_, path) = &listener { Some(path.clone()) } else { None });
     let connections = Arc::new(tokio::sync::Semaphore::new(http1::CONNECTIONS_MAX));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else {
             return;
         };
-        let Ok(stream) = accept(&listener).await else {
+        let Ok(stream) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -181,6 +154,7 @@ async fn accept_http(network: Rc<Network>, listener: Listener) {
             let _permit = permit;
             match stream {
                 Stream::Tcp(stream, _) => http1::serve_connection(network, stream).await,
+                #[cfg(unix)]
                 Stream::Unix(stream) => http1::serve_connection(network, stream).await,
             }
         });

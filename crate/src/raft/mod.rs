@@ -25,7 +25,9 @@ use convert::{
 pub use convert::{entry_list, Hard};
 use group::{News, Opening};
 use host::Host;
-pub use writes::{GroupWrite, Writes};
+#[cfg(unix)]
+pub use writes::GroupWrite;
+pub use writes::Writes;
 
 /// Many Raft groups behind one object. One thread drives it.
 #[pyclass(frozen)]

@@ -1,5 +1,10 @@
 """The native edge: gRPC server and client, Raft and its log. The only importer of dkv._native."""
 
-from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, Log, PeerLinks, Raft
+import sys
+
+from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, PeerLinks, Raft
+
+if sys.platform != "win32":  # where nothing is kept on disk
+    from dkv._native import Log
 
 __all__ = ["Bell", "EdgeClient", "EdgeLoopClient", "EdgeServer", "EdgeStream", "Log", "PeerLinks", "Raft"]

@@ -134,6 +134,7 @@ async fn connect(target: &Address) -> Option<SendRequest<Outgoing>> {
             let _ = stream.set_nodelay(true); // slower without, still right
             handshake(stream).await
         }
+        #[cfg(unix)]
         Address::Unix(path) => handshake(tokio::net::UnixStream::connect(path).await.ok()?).await,
     }
 }
@@ -152,10 +153,7 @@ async fn handshake<IO: AsyncRead + AsyncWrite + Unpin + 'static>(io: IO) -> Opti
 }
 
 fn request(hub: &Arc<Hub>, peer: &Arc<Peer>, kind: LaneKind, life: Rc<Cell<Instant>>) -> Option<Request<Outgoing>> {
-    let authority = match &peer.target {
-        Address::Tcp(host_port) => host_port,
-        Address::Unix(_) => "localhost",
-    };
+    let authority = peer.target.authority();
     let mut beats = tokio::time::interval(hub.limits.beat);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let body = Outgoing { peer: peer.clone(), kind, rest: Bytes::new(), beats, life };
