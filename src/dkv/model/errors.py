@@ -181,6 +181,12 @@ class FolderRefused(DkvError):
     code = Code.FAILED_PRECONDITION
 
 
+class ClusterRefused(DkvError):
+    """This node may not start in that cluster: an operator must look. Nothing was changed."""
+
+    code = Code.FAILED_PRECONDITION
+
+
 class StorageFailed(DkvError):
     """A write or sync of the log or engine failed. The process ends; it is never retried (INVARIANTS 6)."""
 

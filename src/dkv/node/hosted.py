@@ -30,6 +30,7 @@ from dkv.ports.consensus import Consensus, EntryTuple, Ready
 from dkv.ports.store import Store
 from dkv.services.calls import fail
 from dkv.services.turn import SEQUENTIAL, PointRead, Turn, View
+from dkv.vbucket.directory import ConfChanged
 from dkv.vbucket.replica import EntryResult, Replica
 from dkv.wire.peer import Kind, pack_number, pack_numbers
 
@@ -243,11 +244,7 @@ class Hosted:
             end = self.replica.applied_together(entries, start, APPLY_BYTES_MAX)
             chunk = entries if end - start == len(entries) else entries[start:end]
             keys = self.replica.keys_read(chunk)
-            confs = {
-                index: self._consensus.apply_conf_change(self.vbucket, index, data)
-                for index, _, kind, data in chunk
-                if kind
-            }
+            confs = {index: self._conf_changed(index, data) for index, _, kind, data in chunk if kind}
             applied = self.replica.apply(chunk, self._look_up(keys) if keys else [], confs)
             began = self._meter.stopwatch()
             self._store.write(applied.batch)
@@ -260,6 +257,10 @@ class Hosted:
             start = end
         self._consensus.applied([(self.vbucket, entries[-1][0])])
         return applied_results
+
+    def _conf_changed(self, index: int, data: bytes) -> ConfChanged:
+        _, context = self._consensus.decode_conf_change(data)
+        return ConfChanged(self._consensus.apply_conf_change(self.vbucket, index, data), context)
 
     def release(self, turn: Turn, now: Now) -> None:
         """Reads that waited and need not any more join those of the turn."""

@@ -19,7 +19,9 @@ FIRST_INDEX = 1
 def open_vbucket(
     vbucket: int, replica_id: int, store: Store, consensus: Consensus, clock: Clock, random: Random
 ) -> Replica:
-    """Load or create the replica and its Raft group; entries behind its applied index come out of `advance`."""
+    """Load or create the replica and its Raft group; entries behind its applied index come out of `advance`.
+
+    One that is created is a group of its own, under `replica_id`; those of a cluster are there, see `founding`."""
     row = store.get_many([Replica.metadata_key(vbucket)])[0]
     if row is None:
         if consensus.has_group(vbucket):
@@ -35,7 +37,7 @@ def open_vbucket(
             raise Corrupt(f"the engine has applied entry {replica.applied_index}, but the log is empty")
         store.sync()  # the row may stem from a life that ended between its write and its sync
         consensus.create_group(vbucket, replica.members)
-    consensus.open_group(vbucket, replica_id, replica.members, replica.applied_index, installed_term=term)
+    consensus.open_group(vbucket, replica.replica, replica.members, replica.applied_index, installed_term=term)
     find_history(replica, store, consensus.log_bounds(vbucket).first_index)
     return replica
 
@@ -61,7 +63,8 @@ def _load(vbucket: int, row: bytes, store: Store) -> Replica:
     last_outcomes = _read_some(store, *replica_ranges.outcomes, reverse=True)
     staging_row = store.get_many([Replica.staging_key(vbucket)])[0]
     slaves = _read_all(store, *replica_ranges.slaves)
-    return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes, slaves, staging_row=staging_row)
+    members = _read_all(store, *replica_ranges.members)
+    return Replica.open(vbucket, row, sessions, first_expiries, last_outcomes, slaves, members, staging_row=staging_row)
 
 
 def find_history(replica: Replica, store: Store, first_index: int) -> None:

@@ -60,6 +60,8 @@ class Parts:
 
 def assemble(settings: Settings) -> Parts:
     """Everything up to, but not including, the election and the listeners."""
+    if settings.cluster is not None:
+        raise InvalidRequest("this release forms no clusters: start without the options of a cluster")
     folder = Folder.open(Path(settings.db_folder), settings.db_engine)
     try:
         return _assemble_in(folder, settings)

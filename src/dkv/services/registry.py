@@ -3,10 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from dkv.cluster.formation import Standing
 from dkv.model.limits import Limits
 from dkv.ports.edge import HttpRequest
 from dkv.services.backups import BackupService
 from dkv.services.calls import Accept
+from dkv.services.cluster import ClusterService
 from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
 from dkv.services.feed import FeedService
 from dkv.services.health import HealthService
@@ -36,7 +38,8 @@ WRITES = frozenset(
 class Services:
     """What a node serves. One thread calls it."""
 
-    def __init__(self, limits: Limits, identity: NodeIdentity | None = None) -> None:
+    def __init__(self, limits: Limits, identity: NodeIdentity | None = None, standing: Standing | None = None) -> None:
+        """`standing`: what a node of a cluster is there, its charter included."""
         self.kv: KvService = KvService(limits)
         self.health: HealthService = HealthService()
         identity = identity or NodeIdentity()
@@ -56,6 +59,10 @@ class Services:
         }
         if identity.role == "master":
             accepts |= ReplicationService().accepts
+        self.cluster: ClusterService | None = None if standing is None else ClusterService(standing)
+        """Of a cluster only; it is shown the node before the first turn."""
+        if self.cluster is not None:
+            accepts |= self.cluster.accepts
         accepts |= ReflectionService(services_of(METHODS[number][0] for number in accepts)).accepts
         self._accepts = [accepts[number] for number in sorted(accepts)]
         self.methods: list[tuple[str, int]] = [METHODS[number] for number in sorted(accepts)]
@@ -90,6 +97,8 @@ class Services:
         self.discovery_node.beat(self.health.is_serving)
         self.node_status.beat(monotonic_ms)
         self.metrics.sources.beat(monotonic_ms)
+        if self.cluster is not None:
+            self.cluster.beat(turn, monotonic_ms)
         self.ops.beat(turn, monotonic_ms, self.health.is_shutting_down)
 
     def reached_at(self, node_address: str, http_address: str) -> None:

@@ -5,6 +5,7 @@ way to set it is read off that table, so that a spelling works everywhere or now
 """
 
 from dkv.settings.argv import Given, parse_argv
+from dkv.settings.cluster import ClusterWish
 from dkv.settings.errors import SettingsError
 from dkv.settings.ini import read_ini, unusable_ini
 from dkv.settings.load import Loaded, load
@@ -13,6 +14,7 @@ from dkv.settings.show import USAGE, help_text, report
 
 __all__ = [
     "USAGE",
+    "ClusterWish",
     "Given",
     "Loaded",
     "Settings",

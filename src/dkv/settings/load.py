@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dkv.settings.argv import Given, parse_argv
+from dkv.settings.cluster import wish
 from dkv.settings.errors import SettingsError
 from dkv.settings.option import Option
 from dkv.settings.rules import check_values, data_folder, exposure_warnings, refuse_unavailable
@@ -67,7 +68,14 @@ def load(argv: Sequence[str] | Given, environ: Mapping[str, str], default_config
     values = {key: entry.value for key, entry in effective.items()}
     check_values(values)
     for entry in effective.values():
-        refuse_unavailable(entry.option, entry.value, entry.where, entry.source is Source.YAML, warnings)
+        refuse_unavailable(
+            entry.option,
+            entry.value,
+            entry.where,
+            in_yaml=entry.source is Source.YAML,
+            has_nexus=bool(values["nexus-cluster-url"]),
+            warnings=warnings,
+        )
     warnings += exposure_warnings(values)
     return Loaded(_settings(values, effective), warnings, effective)
 
@@ -107,5 +115,6 @@ def _settings(values: dict[str, Any], effective: dict[str, Effective]) -> Settin
     wanted = {field.name for field in dataclasses.fields(Settings)}
     fields = {option.field: values[option.key] for option in OPTIONS if option.field in wanted}
     fields["db_folder"] = data_folder(values)
+    fields["cluster"] = wish(values)
     fields["http_listen_given"] = effective["http-listen-addr"].source is not Source.DEFAULT
     return Settings(**fields)

@@ -11,6 +11,7 @@ class Availability(Enum):
     NOW = "works"
     LATER = "refused wherever it is set"
     OTHER_ROLE = "refused on the command line and in the environment; ignored with a warning in YAML"
+    NEXUS = "works beside nexus-cluster-url; without it refused, in YAML ignored with a warning"
     NO_EFFECT = "accepted with a warning; does nothing"
 
 
@@ -37,6 +38,11 @@ class Option:
     @property
     def is_switch(self) -> bool:
         return not self.value_name
+
+    @property
+    def works(self) -> bool:
+        """A server of today can do what it says."""
+        return self.availability in (Availability.NOW, Availability.NEXUS)
 
     @property
     def field(self) -> str:

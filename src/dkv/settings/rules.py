@@ -53,13 +53,18 @@ def _is_loopback(address: str) -> bool:
         return host.lower() == "localhost"
 
 
-def refuse_unavailable(option: Option, value: object, where: str, in_yaml: bool, warnings: list[str]) -> None:
-    """A file written for the original may carry settings of other roles; somebody who types one expects it to work."""
-    if value == option.default or option.availability is Availability.NOW:
+def refuse_unavailable(
+    option: Option, value: object, where: str, *, in_yaml: bool, has_nexus: bool, warnings: list[str]
+) -> None:
+    """A file written for the original may carry settings of other roles; somebody who types one expects it to work.
+    `has_nexus`: the original's way to a cluster was taken."""
+    available = option.availability
+    if value == option.default or available is Availability.NOW or (available is Availability.NEXUS and has_nexus):
         return
-    if option.availability is Availability.NO_EFFECT:
+    reason = "nexus-cluster-url is not set" if available is Availability.NEXUS else option.refusal
+    if available is Availability.NO_EFFECT:
         warnings.append(f"{where} has no effect")
-    elif option.availability is Availability.OTHER_ROLE and in_yaml:
-        warnings.append(f"{where} is ignored: {option.refusal}")
+    elif available in (Availability.OTHER_ROLE, Availability.NEXUS) and in_yaml:
+        warnings.append(f"{where} is ignored: {reason}")
     else:
-        raise SettingsError(f"{where}: {option.refusal}")
+        raise SettingsError(f"{where}: {reason}", usage=available is Availability.NEXUS)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dkv.model.limits import Limits
+from dkv.settings.cluster import ClusterWish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,11 @@ class Settings:
     database: str
     vbucket: str
     role: str
+
+    cluster: ClusterWish | None
+    """None: nothing was asked for; a folder that belongs to a cluster goes on all the same."""
+    nexus_repl_timeout_ms: int
+    """How long a write waits for a quorum."""
 
     def limits(self) -> Limits:
         """What callers may send, for the services."""

@@ -4,7 +4,7 @@ import textwrap
 
 from dkv.settings import values as v
 from dkv.settings.load import Loaded
-from dkv.settings.option import Availability, Option
+from dkv.settings.option import Option
 from dkv.settings.table import OPTIONS
 
 USAGE = "Usage: dkvsrv [--option value]...     (dkvsrv --help lists the options)"
@@ -33,12 +33,10 @@ def help_text() -> str:
     groups = dict.fromkeys(option.group for option in OPTIONS)
     parts = [_HEAD, _ACTIONS]
     for group in groups:
-        shown = [
-            _entry(option) for option in OPTIONS if option.group == group and option.availability is Availability.NOW
-        ]
+        shown = [_entry(option) for option in OPTIONS if option.group == group and option.works]
         if shown:
             parts.append("\n".join([group, *shown]) + "\n")
-    later = sorted(option.key for option in OPTIONS if option.availability is not Availability.NOW)
+    later = sorted(option.key for option in OPTIONS if not option.works)
     parts.append("Known but not available yet, or without effect\n" + _wrapped(", ".join(later), "  "))
     return "\n".join(parts)
 
@@ -73,7 +71,7 @@ def report(loaded: Loaded) -> str:
     """One line an option that works or was set: key, value, source."""
     lines = []
     for key, entry in loaded.effective.items():
-        if entry.option.availability is not Availability.NOW and entry.value == entry.option.default:
+        if not entry.option.works and entry.value == entry.option.default:
             continue
         value = loaded.settings.db_folder if key == "db-folder" else entry.value
         lines.append(f"{key} = {_shown(entry.option, value)}".ljust(56) + f" # {entry.where}")
@@ -84,4 +82,6 @@ def _shown(option: Option, value: object) -> str:
     """In a form that may be typed back."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return f"{value}ms" if option.parse in _DURATIONS else str(value)

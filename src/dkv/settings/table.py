@@ -5,10 +5,12 @@ appear once only; the tests hold the table to that.
 """
 
 from dkv.model.limits import HISTORY_BYTES_MAX, HISTORY_CHANGES_MIN
+from dkv.settings import cluster as c
 from dkv.settings import values as v
 from dkv.settings.option import Availability, Option
 
 _LATER, _OTHER, _NONE = Availability.LATER, Availability.OTHER_ROLE, Availability.NO_EFFECT
+_NEXUS = Availability.NEXUS
 
 PORT_ONLY = "dkvSvcPort"
 """The oldest spelling of listen-addr: its value is a port on the default host."""
@@ -19,7 +21,7 @@ _LIMIT = "Limits"
 _LOG = "Logging and configuration"
 _SELF = "Identity"
 _REPL = "Replication and discovery"
-_RAFT = "Raft cluster"
+_CLUSTER = "Cluster"
 
 _NOW = (
     Option(
@@ -226,6 +228,55 @@ _NOW = (
     Option("database", v.text, "default", "database this node serves", _SELF, (), "NAME"),
     Option("vbucket", v.text, "default", "vBucket this node serves", _SELF, (), "NAME"),
     Option("role", v.role, "none", "none (alone) or master (slaves may follow)", _SELF, ("dbRole",), "ROLE"),
+    Option("cluster", c.cluster_name, "", "name of the cluster to form", _CLUSTER, (), "NAME"),
+    Option(
+        "peers",
+        c.addresses,
+        "",
+        "with cluster: gRPC addresses of its first nodes, the same list on each",
+        _CLUSTER,
+        (),
+        "HOST:PORT,...",
+        default_text="this node alone",
+    ),
+    Option(
+        "join", v.address("address to join"), "", "ask a member to be added to its cluster", _CLUSTER, (), "HOST:PORT"
+    ),
+    Option("vbuckets", v.positive, 1, "vBuckets of a cluster that is formed", _CLUSTER, (), "COUNT"),
+    Option(
+        "nexus-cluster-url",
+        c.urls,
+        "",
+        "the original's way to form a cluster: http://host:port of its first nodes",
+        _CLUSTER,
+        ("nexusClusterUrl",),
+        "URL,...",
+    ),
+    Option(
+        "nexus-node-url",
+        c.url,
+        "",
+        "which of them this node is, or where it is to be added",
+        _CLUSTER,
+        ("nexusNodeUrl",),
+        "URL",
+        _NEXUS,
+        default_text="found by this machine's addresses",
+    ),
+    Option("nexus-cluster-name", c.cluster_name, "", "name of the cluster", _CLUSTER, (), "NAME", _NEXUS),
+    Option("nexus-join", v.switch, False, "wait until this node is added", _CLUSTER, ("nexusJoin",), "", _NEXUS),
+    Option(
+        "nexus-repl-timeout",
+        v.positive_duration,
+        5_000,
+        "how long a write waits for a quorum",
+        _CLUSTER,
+        ("nexusReplTimeout",),
+        "DURATION",
+        _NEXUS,
+        default_text="5s",
+        field_name="nexus_repl_timeout_ms",
+    ),
 )
 
 _NOT_YET = (
@@ -327,65 +378,20 @@ _NOT_YET = (
         _OTHER,
         default_text="1s",
     ),
-    Option("nexus-cluster-url", v.text, "", "URLs of all Raft members", _RAFT, ("nexusClusterUrl",), "URLS", _LATER),
-    Option("nexus-node-url", v.text, "", "Raft URL of this node", _RAFT, ("nexusNodeUrl",), "URL", _OTHER),
-    Option("nexus-cluster-name", v.text, "", "name of the cluster", _RAFT, (), "NAME", _OTHER),
-    Option("nexus-node-id", v.positive, 0, "number of this node", _RAFT, ("nexusNodeId",), "NUMBER", _OTHER),
-    Option("nexus-join", v.switch, False, "join a running cluster", _RAFT, ("nexusJoin",), "", _OTHER),
+    Option("nexus-lease-based-reads", v.switch, False, "trust clocks for reads", _CLUSTER, (), "", _LATER),
+    Option("nexus-node-id", v.positive, 0, "ids are drawn", _CLUSTER, ("nexusNodeId",), "NUMBER", _NONE),
+    Option("nexus-log-dir", v.text, "", "the log is in <db-folder>/logs", _CLUSTER, ("nexusLogDir",), "FOLDER", _NONE),
     Option(
-        "nexus-log-dir",
-        v.text,
-        "",
-        "folder of Raft logs",
-        _RAFT,
-        ("nexusLogDir",),
-        "FOLDER",
-        _OTHER,
-        default_text="<db-folder>/logs",
+        "nexus-snap-dir", v.text, "", "snapshots pass <db-folder>/snap", _CLUSTER, ("nexusSnapDir",), "FOLDER", _NONE
     ),
-    Option(
-        "nexus-snap-dir",
-        v.text,
-        "",
-        "folder of snapshots",
-        _RAFT,
-        ("nexusSnapDir",),
-        "FOLDER",
-        _OTHER,
-        default_text="<db-folder>/snap",
-    ),
-    Option(
-        "nexus-entry-dir",
-        v.text,
-        "",
-        "folder of entries",
-        _RAFT,
-        (),
-        "FOLDER",
-        _OTHER,
-        default_text="<db-folder>/entry",
-    ),
-    Option(
-        "nexus-repl-timeout",
-        v.positive_duration,
-        5_000,
-        "wait for a quorum",
-        _RAFT,
-        ("nexusReplTimeout",),
-        "DURATION",
-        _OTHER,
-        default_text="5s",
-    ),
-    Option("nexus-lease-based-reads", v.switch, False, "trust clocks for reads", _RAFT, (), "", _OTHER),
-    Option("nexus-snapshot-count", v.positive, 100_000, "entries between snapshots", _RAFT, (), "COUNT", _OTHER),
-    Option(
-        "nexus-snapshot-catchup-entries", v.number, 10_000, "entries kept behind a snapshot", _RAFT, (), "COUNT", _OTHER
-    ),
-    Option("nexus-max-snapshots", v.number, 5, "snapshots kept, 0 for all", _RAFT, (), "COUNT", _OTHER),
-    Option("nexus-max-wals", v.number, 5, "log files kept, 0 for all", _RAFT, (), "COUNT", _OTHER),
-    Option("nexus-entry-store", v.text, "memory", "memory or disk", _RAFT, (), "KIND", _OTHER),
-    Option("nexus-node-state", v.text, "", "accepted, no effect", _RAFT, (), "TEXT", _NONE),
-    Option("nexus-statsd-addr", v.text, "", "accepted, no effect", _RAFT, (), "HOST:PORT", _NONE),
+    Option("nexus-entry-dir", v.text, "", "entries are in the log", _CLUSTER, (), "FOLDER", _NONE),
+    Option("nexus-snapshot-count", v.positive, 100_000, "made when needed", _CLUSTER, (), "COUNT", _NONE),
+    Option("nexus-snapshot-catchup-entries", v.number, 10_000, "the history is kept", _CLUSTER, (), "COUNT", _NONE),
+    Option("nexus-max-snapshots", v.number, 5, "none is kept", _CLUSTER, (), "COUNT", _NONE),
+    Option("nexus-max-wals", v.number, 5, "see history-bytes-max", _CLUSTER, (), "COUNT", _NONE),
+    Option("nexus-entry-store", c.entry_store, "memory", "entries are in the log", _CLUSTER, (), "KIND", _NONE),
+    Option("nexus-node-state", v.text, "", "accepted, no effect", _CLUSTER, (), "TEXT", _NONE),
+    Option("nexus-statsd-addr", v.text, "", "accepted, no effect", _CLUSTER, (), "HOST:PORT", _NONE),
     Option("redis-port", v.text, "", "accepted, no effect", _STORE, ("redisPort",), "PORT", _NONE),
     Option("redis-db-index", v.text, "", "accepted, no effect", _STORE, ("redisDBIndex",), "NUMBER", _NONE),
 )

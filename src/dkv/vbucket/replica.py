@@ -17,11 +17,13 @@ from typing import NamedTuple, Self
 
 from dkv.model.commands import Command, Outcome, Restore
 from dkv.model.errors import Corrupt, InvariantBroken
+from dkv.model.members import Member, decode_members
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Conf, EntryTuple
 from dkv.ports.store import RowBatch
 from dkv.vbucket import rows
 from dkv.vbucket.apply import Applying, keys_read
+from dkv.vbucket.directory import ConfChanged, Directory, first_members
 from dkv.vbucket.entry import decode_entry, encode_entry, is_restore
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES, EntryChanges
 from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
@@ -32,7 +34,7 @@ from dkv.vbucket.sessions import Sessions
 from dkv.vbucket.slaves import Slaves
 from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, staging_key
 
-NO_CONFS: Mapping[int, Conf] = {}
+NO_CONFS: Mapping[int, ConfChanged] = {}
 
 
 class Ranges(NamedTuple):
@@ -43,6 +45,7 @@ class Ranges(NamedTuple):
     outcomes: Range
     sessions: Range
     slaves: Range
+    members: Range
 
 
 class Proposal(NamedTuple):
@@ -81,6 +84,7 @@ class Replica:
         metadata: Metadata,
         sessions: Sessions,
         slaves: Slaves,
+        directory: Directory,
         earliest_expiry: int | None,
         log_bytes: int,
         jump_ms_max: int,
@@ -102,6 +106,7 @@ class Replica:
         self.clock: LogClock = LogClock(m.log_time, jump_ms_max)
         self.sessions: Sessions = sessions
         self.slaves = slaves
+        self.directory: Directory = directory
         self.log_bytes: int = log_bytes
         """Of all entries with commands up to the applied one, as the outcomes rows count them."""
         self.earliest_index: int = 1
@@ -114,13 +119,20 @@ class Replica:
 
     @staticmethod
     def first_rows(
-        vbucket: int, replica: int, history_id: bytes, conf: Conf, log_time: int, space: int | None = None
+        vbucket: int,
+        replica: int,
+        history_id: bytes,
+        conf: Conf,
+        log_time: int,
+        space: int | None = None,
+        members: Iterable[Member] = (),
     ) -> RowBatch:
-        """The batch that forms a vBucket: an empty block and a metadata row at index 1, term 1. Sync it."""
+        """The batch that forms a vBucket: an empty block, a metadata row at index 1, term 1, and in a cluster the
+        directory. Sync it."""
         block = rows.formed_space(vbucket) if space is None else space
         first = Metadata(vbucket, replica, block, 1, 1, 0, 1, log_time, history_id, conf)
-        key = rows.metadata_key(vbucket)
-        return RowBatch([(key, encode_metadata(first))], [rows.block_range(block)])
+        row = (rows.metadata_key(vbucket), encode_metadata(first))
+        return RowBatch([row, *first_members(vbucket, members)], [rows.block_range(block)])
 
     @staticmethod
     def metadata_key(vbucket: int) -> bytes:
@@ -134,8 +146,8 @@ class Replica:
 
     @staticmethod
     def ranges(metadata_row: bytes) -> Ranges:
-        """Where the other rows lie: `open` wants all of `sessions` and `slaves`, the first of `expiries`, the last of
-        `outcomes`.
+        """Where the other rows lie: `open` wants all of `sessions`, `slaves` and `members`, the first of `expiries`,
+        the last of `outcomes`.
 
         Raises Corrupt."""
         metadata = decode_metadata(metadata_row)
@@ -146,6 +158,7 @@ class Replica:
             rows.outcomes_range(space),
             rows.session_range(space),
             rows.slaves_range(metadata.vbucket),
+            rows.members_range(metadata.vbucket),
         )
 
     @classmethod
@@ -157,6 +170,7 @@ class Replica:
         first_expiries: Sequence[tuple[bytes, bytes]],
         last_outcomes: Sequence[tuple[bytes, bytes]],
         slave_rows: Iterable[tuple[bytes, bytes]] = (),
+        member_rows: Iterable[tuple[bytes, bytes]] = (),
         jump_ms_max: int = JUMP_MS_MAX,
         staging_row: bytes | None = None,
     ) -> Self:
@@ -168,9 +182,11 @@ class Replica:
         sessions.load(session_rows)
         slaves = Slaves(vbucket)
         slaves.load(slave_rows)
+        directory = Directory(vbucket)
+        directory.load(member_rows)
         earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
         log_bytes = decode_outcomes(last_outcomes[0][1]).log_bytes if last_outcomes else 0
-        replica = cls(metadata, sessions, slaves, earliest, log_bytes, jump_ms_max)
+        replica = cls(metadata, sessions, slaves, directory, earliest, log_bytes, jump_ms_max)
         replica.staged = decode_staged(staging_row) if staging_row is not None else None
         return replica
 
@@ -254,14 +270,16 @@ class Replica:
         return self.row_keys(keys)
 
     def apply(
-        self, entries: Sequence[EntryTuple], values: Sequence[bytes | None], confs: Mapping[int, Conf] = NO_CONFS
+        self, entries: Sequence[EntryTuple], values: Sequence[bytes | None], confs: Mapping[int, ConfChanged] = NO_CONFS
     ) -> Applied:
-        """Decides committed entries. `values` are the rows of `keys_read(entries)`; `confs` the members by log index of
-        the entries that change them (kind 1 and 2). Raises Corrupt or InvariantBroken, and then has changed nothing."""
+        """Decides committed entries. `values` are the rows of `keys_read(entries)`; `confs` what Raft made of the
+        entries that change its members (kind 1 and 2), by log index.
+        Raises Corrupt or InvariantBroken, and then has changed nothing."""
         for row in values:
             if row is not None:
                 rows.decode_row(row)
         todo = self._todo(entries, len(values), confs)
+        added = {index: decode_members(changed.context) if changed.context else [] for index, changed in confs.items()}
         if todo and todo[0][3] and isinstance(restore := todo[0][3][0], Restore):
             return self._restore(todo[0], restore)
         work = Applying(self.space, self.sessions, self.slaves, self.change_number, self.log_time, self.earliest_expiry)
@@ -280,7 +298,8 @@ class Replica:
                     changes = EntryChanges(index, first, work.log_time, commands, without_effect, size)
             results.append(EntryResult(index, term, work.log_time, outcomes, changes))
             if index in confs:
-                self.members = confs[index]
+                self.members = confs[index].conf
+                self.directory.change(self.members, added[index], work.rows)
             self._noted.pop(index, None)
         if results:
             self.log_bytes = log_bytes
@@ -288,7 +307,7 @@ class Replica:
         return Applied(RowBatch(list(work.rows.items()), work.ranges), results)
 
     def _todo(
-        self, entries: Sequence[EntryTuple], value_count: int, confs: Mapping[int, Conf]
+        self, entries: Sequence[EntryTuple], value_count: int, confs: Mapping[int, ConfChanged]
     ) -> list[tuple[int, int, int, Sequence[Command], int]]:
         """(index, term, log time, commands, bytes) of what is not applied yet, decoded; every check that can fail."""
         todo: list[tuple[int, int, int, Sequence[Command], int]] = []

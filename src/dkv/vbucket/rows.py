@@ -92,6 +92,11 @@ def metadata_range() -> Range:
     return METADATA_KIND, b"\0\0\0\0\2"
 
 
+def decode_metadata_key(row_key: bytes) -> int:
+    """The vBucket of a row of `metadata_range`."""
+    return int.from_bytes(row_key[len(METADATA_KIND) :], "big")
+
+
 def slave_key(vbucket: int, address: bytes) -> bytes:
     """Where the registry of slaves notes an address; its row is empty."""
     return SLAVES_KIND + _U32.pack(vbucket) + address

@@ -528,6 +528,190 @@ class BackupProgress(Message):
         logTime: int | None = ...,
     ) -> None: ...
 
+class _ReplicaRole(EnumTypeWrapper):
+    VOTER: int
+    LEARNER: int
+    LEAVING: int
+
+ReplicaRole: _ReplicaRole
+
+class Member(Message):
+    replica: int
+    node: int
+    address: str
+    url: str
+    def __init__(
+        self,
+        *,
+        replica: int | None = ...,
+        node: int | None = ...,
+        address: str | None = ...,
+        url: str | None = ...,
+    ) -> None: ...
+
+class Charter(Message):
+    clusterId: bytes
+    name: str
+    vBuckets: int
+    formedMs: int
+    members: RepeatedCompositeFieldContainer[Member]
+    def __init__(
+        self,
+        *,
+        clusterId: bytes | None = ...,
+        name: str | None = ...,
+        vBuckets: int | None = ...,
+        formedMs: int | None = ...,
+        members: Iterable[Member] | None = ...,
+    ) -> None: ...
+
+class HelloRequest(Message):
+    node: int
+    address: str
+    url: str
+    name: str
+    addresses: RepeatedScalarFieldContainer[str]
+    vBuckets: int
+    def __init__(
+        self,
+        *,
+        node: int | None = ...,
+        address: str | None = ...,
+        url: str | None = ...,
+        name: str | None = ...,
+        addresses: Iterable[str] | None = ...,
+        vBuckets: int | None = ...,
+    ) -> None: ...
+
+class HelloResponse(Message):
+    standing: HelloRequest
+    charter: Charter
+    isMember: bool
+    def __init__(
+        self,
+        *,
+        standing: HelloRequest | None = ...,
+        charter: Charter | None = ...,
+        isMember: bool | None = ...,
+    ) -> None: ...
+
+class JoinRequest(Message):
+    node: int
+    address: str
+    url: str
+    def __init__(
+        self,
+        *,
+        node: int | None = ...,
+        address: str | None = ...,
+        url: str | None = ...,
+    ) -> None: ...
+
+class JoinResponse(Message):
+    def __init__(self) -> None: ...
+
+class GetMembersRequest(Message):
+    vBucket: int
+    def __init__(
+        self,
+        *,
+        vBucket: int | None = ...,
+    ) -> None: ...
+
+class ReplicaStatus(Message):
+    replica: int
+    node: int
+    role: int
+    lagEntries: int
+    snapshotBytesSent: int
+    snapshotBytesTotal: int
+    def __init__(
+        self,
+        *,
+        replica: int | None = ...,
+        node: int | None = ...,
+        role: int | None = ...,
+        lagEntries: int | None = ...,
+        snapshotBytesSent: int | None = ...,
+        snapshotBytesTotal: int | None = ...,
+    ) -> None: ...
+
+class GroupStatus(Message):
+    vBucket: int
+    leader: int
+    term: int
+    replicas: RepeatedCompositeFieldContainer[ReplicaStatus]
+    def __init__(
+        self,
+        *,
+        vBucket: int | None = ...,
+        leader: int | None = ...,
+        term: int | None = ...,
+        replicas: Iterable[ReplicaStatus] | None = ...,
+    ) -> None: ...
+
+class NodeStatus(Message):
+    node: int
+    address: str
+    url: str
+    isUp: bool
+    refusal: str
+    leads: int
+    replicas: int
+    def __init__(
+        self,
+        *,
+        node: int | None = ...,
+        address: str | None = ...,
+        url: str | None = ...,
+        isUp: bool | None = ...,
+        refusal: str | None = ...,
+        leads: int | None = ...,
+        replicas: int | None = ...,
+    ) -> None: ...
+
+class GetMembersResponse(Message):
+    name: str
+    clusterId: bytes
+    node: int
+    nodes: RepeatedCompositeFieldContainer[NodeStatus]
+    groups: RepeatedCompositeFieldContainer[GroupStatus]
+    def __init__(
+        self,
+        *,
+        name: str | None = ...,
+        clusterId: bytes | None = ...,
+        node: int | None = ...,
+        nodes: Iterable[NodeStatus] | None = ...,
+        groups: Iterable[GroupStatus] | None = ...,
+    ) -> None: ...
+
+class TransferLeadershipRequest(Message):
+    node: str
+    vBucket: int
+    def __init__(
+        self,
+        *,
+        node: str | None = ...,
+        vBucket: int | None = ...,
+    ) -> None: ...
+
+class TransferLeadershipResponse(Message):
+    def __init__(self) -> None: ...
+
+class ReplaceNodeRequest(Message):
+    nodeUrl: str
+    newNodeUrl: str
+    def __init__(
+        self,
+        *,
+        nodeUrl: str | None = ...,
+        newNodeUrl: str | None = ...,
+    ) -> None: ...
+
+class ReplaceNodeResponse(Message):
+    def __init__(self) -> None: ...
+
 class LimitExceeded(Message):
     kind: str
     limit: int

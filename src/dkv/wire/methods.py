@@ -26,6 +26,14 @@ GET_CHANGES_PATH = "/dkv.serverpb.DKVReplication/GetChanges"
 ADD_REPLICA_PATH = "/dkv.serverpb.DKVReplication/AddReplica"
 REMOVE_REPLICA_PATH = "/dkv.serverpb.DKVReplication/RemoveReplica"
 GET_REPLICAS_PATH = "/dkv.serverpb.DKVReplication/GetReplicas"
+HELLO_PATH = "/dkv.v1.Cluster/Hello"
+JOIN_PATH = "/dkv.v1.Cluster/Join"
+GET_MEMBERS_PATH = "/dkv.v1.Cluster/GetMembers"
+TRANSFER_LEADERSHIP_PATH = "/dkv.v1.Cluster/TransferLeadership"
+REPLACE_NODE_PATH = "/dkv.v1.Cluster/ReplaceNode"
+ADD_NODE_PATH = "/dkv.serverpb.DKVCluster/AddNode"
+REMOVE_NODE_PATH = "/dkv.serverpb.DKVCluster/RemoveNode"
+LIST_NODES_PATH = "/dkv.serverpb.DKVCluster/ListNodes"
 
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
 """Modes: one message and one reply; one message and a stream of replies; two streams, a reply for each message."""
@@ -55,6 +63,14 @@ METHODS: tuple[tuple[str, int], ...] = (
     (ADD_REPLICA_PATH, UNARY),
     (REMOVE_REPLICA_PATH, UNARY),
     (GET_REPLICAS_PATH, UNARY),
+    (HELLO_PATH, UNARY),
+    (JOIN_PATH, UNARY),
+    (GET_MEMBERS_PATH, UNARY),
+    (TRANSFER_LEADERSHIP_PATH, UNARY),
+    (REPLACE_NODE_PATH, UNARY),
+    (ADD_NODE_PATH, UNARY),
+    (REMOVE_NODE_PATH, UNARY),
+    (LIST_NODES_PATH, UNARY),
 )
 """(path, mode), by method number."""
 
@@ -83,6 +99,14 @@ METHODS: tuple[tuple[str, int], ...] = (
     ADD_REPLICA,
     REMOVE_REPLICA,
     GET_REPLICAS,
+    HELLO,
+    JOIN,
+    GET_MEMBERS,
+    TRANSFER_LEADERSHIP,
+    REPLACE_NODE,
+    ADD_NODE,
+    REMOVE_NODE,
+    LIST_NODES,
 ) = range(len(METHODS))
 
 

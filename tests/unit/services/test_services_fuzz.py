@@ -2,9 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.services.test_cluster import OWN, House
 
 from dkv.model.commands import Outcome
 from dkv.model.limits import Limits
+from dkv.services.cluster_changes import TIMEOUT_MS
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.services.turn import Turn, View
@@ -12,7 +14,10 @@ from dkv.wire import messages as wire
 from dkv.wire import methods
 
 LIMITS = Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60)
-SERVICES = Services(LIMITS, NodeIdentity(role="master"))
+HOUSE = House()
+SERVICES = Services(LIMITS, NodeIdentity(role="master"), OWN)
+assert SERVICES.cluster is not None
+SERVICES.cluster.observe(HOUSE)
 U64 = st.integers(0, 2**64 - 1)
 SHORT = st.binary(max_size=60)
 NEAR_MISSES = st.one_of(
@@ -49,6 +54,8 @@ def test_any_bytes_to_any_method_are_answered_or_refused(
         each.answer(turn, [rows[:1], rows[1:]], View(10, 20, b"h" * 16))
     for call_id, reply in zip(turn.command_calls, turn.command_answers, strict=True):
         reply(turn, [call_id], [Outcome(True, 1)], 10)
+    HOUSE.now_ms += TIMEOUT_MS + 1
+    SERVICES.cluster.beat(turn, HOUSE.now_ms)
     SERVICES.forget(call_ids)
     ended = turn.reply_ids + [each[0] for each in turn.finished]
     ended += [each.call_id for each in (*turn.scans, *turn.histories, *turn.jobs)]

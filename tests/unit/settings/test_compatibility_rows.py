@@ -9,6 +9,7 @@ from dkv.settings.option import Availability
 from dkv.settings.table import BY_KEY, BY_NAME
 
 NOW, LATER, OTHER, NONE = Availability.NOW, Availability.LATER, Availability.OTHER_ROLE, Availability.NO_EFFECT
+NEXUS = Availability.NEXUS
 ROWS: list[tuple[str, str, object, Availability]] = [
     ("db-folder", "dbFolder", "", NOW),
     ("listen-addr", "dkvSvcPort dbListenAddr", "127.0.0.1:8080", NOW),
@@ -39,21 +40,21 @@ ROWS: list[tuple[str, str, object, Availability]] = [
     ("discovery-service.client.discovery-service-addr", "", "", OTHER),
     ("discovery-service.client.push-status-interval", "", 1_000, OTHER),
     ("discovery-service.client.poll-cluster-info-interval", "", 1_000, OTHER),
-    ("nexus-cluster-url", "nexusClusterUrl", "", LATER),
-    ("nexus-node-url", "nexusNodeUrl", "", OTHER),
-    ("nexus-cluster-name", "", "", OTHER),
-    ("nexus-node-id", "nexusNodeId", 0, OTHER),
-    ("nexus-join", "nexusJoin", False, OTHER),
-    ("nexus-log-dir", "nexusLogDir", "", OTHER),
-    ("nexus-snap-dir", "nexusSnapDir", "", OTHER),
-    ("nexus-entry-dir", "", "", OTHER),
-    ("nexus-repl-timeout", "nexusReplTimeout", 5_000, OTHER),
-    ("nexus-lease-based-reads", "", False, OTHER),
-    ("nexus-snapshot-count", "", 100_000, OTHER),
-    ("nexus-snapshot-catchup-entries", "", 10_000, OTHER),
-    ("nexus-max-snapshots", "", 5, OTHER),
-    ("nexus-max-wals", "", 5, OTHER),
-    ("nexus-entry-store", "", "memory", OTHER),
+    ("nexus-cluster-url", "nexusClusterUrl", "", NOW),
+    ("nexus-node-url", "nexusNodeUrl", "", NEXUS),
+    ("nexus-cluster-name", "", "", NEXUS),
+    ("nexus-node-id", "nexusNodeId", 0, NONE),
+    ("nexus-join", "nexusJoin", False, NEXUS),
+    ("nexus-log-dir", "nexusLogDir", "", NONE),
+    ("nexus-snap-dir", "nexusSnapDir", "", NONE),
+    ("nexus-entry-dir", "", "", NONE),
+    ("nexus-repl-timeout", "nexusReplTimeout", 5_000, NEXUS),
+    ("nexus-lease-based-reads", "", False, LATER),
+    ("nexus-snapshot-count", "", 100_000, NONE),
+    ("nexus-snapshot-catchup-entries", "", 10_000, NONE),
+    ("nexus-max-snapshots", "", 5, NONE),
+    ("nexus-max-wals", "", 5, NONE),
+    ("nexus-entry-store", "", "memory", NONE),
     ("nexus-node-state", "", "", NONE),
     ("nexus-statsd-addr", "", "", NONE),
     ("redis-port", "redisPort", "", NONE),
@@ -71,6 +72,9 @@ OTHER_VALUES = {
     "db-engine": "RocksDB",
     "role": "master",
     "db-engine-ini": "/dev/null",
+    "nexus-cluster-url": "http://a:1",
+    "nexus-node-url": "http://a:1",
+    "nexus-entry-store": "disk",
 }
 """A value other than the default, where not just any text or number will do."""
 
@@ -109,6 +113,34 @@ def test_spelling_that_works_takes_effect_from_every_source(load_from: Any, name
     assert values == [values[0]] * len(values)
     assert values[0] != BY_KEY[key].default or name in ("db-engine", "dbEngine", "storage")
     assert all(not [line for line in each.warnings if "authentication" not in line] for each in loads)
+
+
+NEXUS_NAMES = [(name, key) for key, old, _, state in ROWS if state is NEXUS for name in (key, *old.split())]
+
+
+@pytest.mark.parametrize(("name", "key"), NEXUS_NAMES)
+def test_spelling_of_a_cluster_takes_effect_beside_its_url(load_from: Any, name: str, key: str) -> None:
+    """From every source, as the others."""
+    text, url = value_for(name), "nexus-cluster-url"
+    loads = [
+        load_from(f"-{name}={text}", f"--{url}=http://a:1"),
+        load_from(yaml=f"{name}: {text}\n{url}: http://a:1\n"),
+    ]
+    loads.append(load_from(env={BY_KEY[key].variable: text, "DKV_NEXUS_CLUSTER_URL": "http://a:1"}))
+    for each in loads:
+        assert each.effective[key].value == loads[0].effective[key].value != BY_KEY[key].default
+        assert each.warnings == []
+
+
+@pytest.mark.parametrize(("name", "key"), NEXUS_NAMES)
+def test_spelling_of_a_cluster_alone_is_a_usage_error_or_in_yaml_ignored(load_from: Any, name: str, key: str) -> None:
+    """COMPATIBILITY 2: Raft is on when the URLs of the cluster are given."""
+    for given in ({"argv": [f"--{name}={value_for(name)}"]}, {"env": {BY_KEY[key].variable: value_for(name)}}):
+        with pytest.raises(SettingsError, match="nexus-cluster-url is not set") as refusal:
+            load_from(*given.get("argv", []), env=given.get("env"))
+        assert refusal.value.usage
+    (warning,) = load_from(yaml=f"{name}: {value_for(name)}\nnexus-cluster-url: ''\n").warnings
+    assert warning.endswith(f"key {name} is ignored: nexus-cluster-url is not set")
 
 
 @pytest.mark.parametrize(

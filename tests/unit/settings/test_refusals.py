@@ -25,9 +25,17 @@ REFUSED = [
     (["--role", "discovery"], "role discovery: not available yet"),
     (["--db-engine-ini", "/no/such"], "given storage configuration file: /no/such does not exist"),
     (["-dbEngineIni", __file__], f"unable to load RocksDB configuration from given file: {__file__}, error: "),
-    (["--nexus-cluster-url", "http://a:1"], "--nexus-cluster-url: not available yet"),
-    (["-nexusNodeUrl", "http://a:1"], "--nexusNodeUrl: not available yet"),
-    (["-nexusJoin"], "--nexusJoin: not available yet"),
+    (["--nexus-cluster-url", "a:1"], "given listen address, a:1 must have HTTP scheme"),
+    (["--nexus-cluster-url", "http://a:1,http://b"], "given listen address, http://b must include port number"),
+    (["--nexusNodeUrl", "http://[a"], "given listen address, http://[a is not a valid URL, error: "),
+    (["--nexus-lease-based-reads"], "--nexus-lease-based-reads: not available yet"),
+    (["--nexus-entry-store", "tape"], "invalid value 'tape' for --nexus-entry-store: must be memory or disk"),
+    (["--nexus-repl-timeout", "0"], "invalid value '0' for --nexus-repl-timeout: must be greater than 0"),
+    (["--cluster", "n" * 256], f"invalid value '{'n' * 256}' for --cluster: must be at most 255 bytes"),
+    (["--peers", "a"], f"given peer address: a {HOST_PORT}"),
+    (["--peers", ""], "invalid value '' for --peers: must not be empty"),
+    (["--join", "a"], f"given address to join: a {HOST_PORT}"),
+    (["--vbuckets", "0"], "invalid value '0' for --vbuckets: must be greater than 0"),
     (["-statsdAddr", "a"], f"given StatsD address: a {HOST_PORT}"),
     (["--log-format", "xml"], "invalid value 'xml' for --log-format: must be text or json"),
     (["--slow-request", "x"], "invalid value 'x' for --slow-request: must be a duration"),
@@ -66,7 +74,7 @@ def test_value_unusable_is_refused_with_its_text(load_from: Any, words: list[str
     ("yaml", "warning"),
     [
         ("repl-poll-interval: 100ms", "key repl-poll-interval is ignored: not available yet"),
-        ("nexus-snap-dir: /x", "key nexus-snap-dir is ignored: not available yet"),
+        ("nexus-snap-dir: /x", "key nexus-snap-dir has no effect"),
         ("nexus-node-state: x", "key nexus-node-state has no effect"),
         ("redisPort: 6379", "key redisPort has no effect"),
     ],
@@ -77,11 +85,10 @@ def test_yaml_of_other_roles_is_ignored_with_a_warning(load_from: Any, yaml: str
     assert text.endswith(warning)
 
 
-@pytest.mark.parametrize("yaml", ["nexus-cluster-url: http://a:1", "role: slave"])
-def test_yaml_asking_for_more_than_there_is_stops_the_start(load_from: Any, yaml: str) -> None:
-    """A server never stands alone when it was told to join others."""
+def test_yaml_asking_for_more_than_there_is_stops_the_start(load_from: Any) -> None:
+    """A server never is something else than it was told."""
     with pytest.raises(SettingsError, match="not available yet"):
-        load_from(yaml=yaml)
+        load_from(yaml="role: slave")
 
 
 @pytest.mark.parametrize("option", ["listen-addr", "http-listen-addr"])

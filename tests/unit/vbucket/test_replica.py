@@ -6,6 +6,7 @@ from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, Mult
 from dkv.model.errors import Corrupt, InvariantBroken
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Conf, EntryTuple
+from dkv.vbucket.directory import ConfChanged
 from dkv.vbucket.entry import encode_entry
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES
 from dkv.vbucket.outcomes import decode_outcomes, outcomes_key
@@ -242,7 +243,7 @@ def test_apply_of_a_membership_change_takes_the_new_members() -> None:
     vault = Vault()
     with pytest.raises(InvariantBroken, match="changes the members"):
         vault.apply((2, 1, 1, b"raft's"))
-    vault.write(vault.replica.apply([(2, 1, 2, b"raft's")], [], {2: ([7, 8], [9], [], [], True)}))
+    vault.write(vault.replica.apply([(2, 1, 2, b"raft's")], [], {2: ConfChanged(([7, 8], [9], [], [], True))}))
     assert vault.reopen().members == ([7, 8], [9], [], [], True)
 
 

@@ -1,0 +1,115 @@
+"""Before the first turn: whether this node belongs to a cluster, and how it comes to.
+
+A folder with a charter belongs to its cluster, whatever else is asked for; one without, that is told of a cluster, says
+hello to the others until it has one. It is in the engine, synced, before anybody is told of it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dkv.cluster.charter import Charter
+from dkv.cluster.formation import Adopt, Form, Formation, Standing, Way
+from dkv.model.errors import ClusterRefused
+from dkv.model.members import Member
+from dkv.model.node_urls import url_of
+from dkv.node.founding import found, read_charter, vbuckets_here
+from dkv.ports.clock import Clock, Random
+from dkv.ports.store import Store
+from dkv.server.addresses import cluster_address, listen_addresses
+from dkv.server.hellos import Hellos
+from dkv.server.signals import Signals
+from dkv.settings import ClusterWish, Settings
+from dkv.storage.folder import Folder
+
+CLUSTER_ID_BYTES = 16
+Tell = Callable[[str], None]
+
+
+class Stopped(Exception):
+    """A signal came while the node waited."""
+
+
+class World(NamedTuple):
+    """What forming a cluster needs of the world besides the folder."""
+
+    signals: Signals
+    clock: Clock
+    random: Random
+    tell: Tell
+    """Lines for whoever watches the start."""
+
+
+def standing_in_cluster(settings: Settings, folder: Folder, store: Store, world: World) -> Standing | None:
+    """What this node is in its cluster, with the charter; None: it stands alone.
+
+    Raises ClusterRefused when it must not start, Stopped when a signal came first.
+    """
+    charter, wish = read_charter(store), settings.cluster
+    if charter is None and wish is None:
+        return None
+    own = cluster_address(settings)
+    if charter is None:
+        assert wish is not None
+        charter = _come_in(wish, own, settings, folder, store, world)
+    else:
+        _refuse_other(charter, wish)
+    addresses = tuple(member.address for member in charter.members)
+    return Standing(folder.node_id, own, url_of(own), charter.name, addresses, charter.vbuckets, charter)
+
+
+def _refuse_other(charter: Charter, wish: ClusterWish | None) -> None:
+    """A folder is of one cluster, and has its vBuckets."""
+    if wish is not None and wish.name not in ("", charter.name):
+        raise ClusterRefused(
+            f"this folder belongs to the cluster {charter.name!r}, not to {wish.name!r}; nothing was changed"
+        )
+    if wish is not None and wish.vbuckets not in (1, charter.vbuckets):
+        raise ClusterRefused(
+            f"the cluster {charter.name!r} was formed with {charter.vbuckets} vBuckets, not with {wish.vbuckets}; "
+            "nothing was changed"
+        )
+
+
+def _come_in(wish: ClusterWish, own: str, settings: Settings, folder: Folder, store: Store, world: World) -> Charter:
+    """The charter, durable."""
+    way = _way(wish, own)
+    first = (wish.peers or (own,)) if way is Way.FORM else ()
+    asked = (wish.join,) if way is Way.JOIN else tuple(each for each in wish.peers if each != own)
+    if vbuckets_here(store) and (asked or wish.vbuckets > 1):
+        raise ClusterRefused(
+            f"{folder.path} has been served alone; nothing was changed. Make it the first node of a cluster with "
+            "--cluster NAME and no other option of a cluster, then let others --join it; or choose an empty folder"
+        )
+    standing = Standing(folder.node_id, own, url_of(own), wish.name, first, wish.vbuckets)
+    step = _meet(Formation(standing, way, asked), settings, world)
+    charter = step.charter if isinstance(step, Adopt) else _drawn(step.members, wish, world)
+    found(charter, folder.node_id, store)
+    return charter
+
+
+def _way(wish: ClusterWish, own: str) -> Way:
+    if wish.join:
+        return Way.JOIN
+    is_first = not wish.peers or own in wish.peers
+    return Way.FORM if is_first and not wish.must_wait else Way.WAIT
+
+
+def _meet(formation: Formation, settings: Settings, world: World) -> Form | Adopt:
+    if not formation.asked:
+        alone = formation.next_step()
+        assert isinstance(alone, Form)
+        return alone
+    hellos = Hellos(formation, listen_addresses(settings), world.clock, world.tell)
+    try:
+        while world.signals.caught is None:
+            if (step := hellos.turn()) is not None:
+                return step
+        raise Stopped
+    finally:
+        hellos.close()
+
+
+def _drawn(members: tuple[Member, ...], wish: ClusterWish, world: World) -> Charter:
+    """A new cluster."""
+    cluster_id = world.random.bytes(CLUSTER_ID_BYTES)
+    return Charter(cluster_id, wish.name, wish.vbuckets, world.clock.now().wall_ms, members)

@@ -1,0 +1,52 @@
+"""What the services of a cluster need of the node."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from dkv.cluster.group import Group
+from dkv.cluster.plans import Change
+from dkv.model.members import Member
+from dkv.ports.peers import Link
+
+
+class SnapshotProgress(NamedTuple):
+    """A snapshot on its way to a replica."""
+
+    bytes_sent: int
+    bytes_total: int
+
+
+class ClusterPort(Protocol):
+    """The node, to those who look at its groups and change their members. Cheap: it is asked within turns."""
+
+    @property
+    def node_id(self) -> int:
+        """This node's."""
+
+    def nodes(self) -> Mapping[int, Member]:
+        """One entry, whichever, of each node that is in any directory here, by node id."""
+
+    def vbuckets(self) -> Sequence[int]:
+        """Those with a replica here, ascending."""
+
+    def group(self, vbucket: int) -> Group:
+        """As it stands with what is applied here."""
+
+    def unsettled(self) -> Sequence[int]:
+        """The vBuckets led here that have a learner."""
+
+    def links(self) -> Mapping[int, Link]:
+        """Of every other node that is known."""
+
+    def snapshots(self) -> Mapping[tuple[int, int], SnapshotProgress]:
+        """Those that leave from here, by (vBucket, replica)."""
+
+    def new_replica_id(self) -> int:
+        """Random, 1 to 2^63 - 1."""
+
+    def propose_change(self, vbucket: int, change: Change) -> None:
+        """Have the leader propose it, here or one hop away, unless `dkv.cluster.plans.refusal` says no there. May be
+        lost without a word: whoever wants it looks again, and asks again."""
+
+    def transfer(self, vbucket: int, replica: int) -> None:
+        """Have the leader hand over, here or one hop away. May be lost, too."""

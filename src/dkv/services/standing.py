@@ -1,0 +1,65 @@
+"""Hello on the wire: standings and charters as messages, and back."""
+
+from google.protobuf.message import DecodeError
+
+from dkv.cluster.charter import Charter
+from dkv.cluster.formation import Standing
+from dkv.model.errors import BadReply, Corrupt
+from dkv.model.members import Member
+from dkv.wire import messages as wire
+
+ID_BYTES = 16
+
+
+def hello_request(standing: Standing) -> wire.HelloRequest:
+    return wire.HelloRequest(
+        node=standing.node,
+        address=standing.address,
+        url=standing.url,
+        name=standing.name,
+        addresses=standing.addresses,
+        vBuckets=standing.vbuckets,
+    )
+
+
+def hello_response(standing: Standing) -> wire.HelloResponse:
+    charter = None if standing.charter is None else charter_message(standing.charter)
+    return wire.HelloResponse(standing=hello_request(standing), charter=charter, isMember=standing.is_member)
+
+
+def standing_of(request: wire.HelloRequest) -> Standing:
+    return Standing(
+        request.node, request.address, request.url, request.name, tuple(request.addresses), request.vBuckets
+    )
+
+
+def standing_of_response(message: bytes) -> Standing:
+    """Raises BadReply."""
+    try:
+        response = wire.HelloResponse.FromString(message)
+        charter = charter_of(response.charter) if response.HasField("charter") else None
+    except (DecodeError, Corrupt) as damage:
+        raise BadReply(f"an answer to Hello that is none: {damage}") from damage
+    return standing_of(response.standing)._replace(charter=charter, is_member=response.isMember)
+
+
+def charter_message(charter: Charter) -> wire.Charter:
+    return wire.Charter(
+        clusterId=charter.cluster_id,
+        name=charter.name,
+        vBuckets=charter.vbuckets,
+        formedMs=charter.formed_ms,
+        members=map(member_message, charter.members),
+    )
+
+
+def charter_of(message: wire.Charter) -> Charter:
+    """Raises Corrupt."""
+    if len(message.clusterId) != ID_BYTES or not message.members:
+        raise Corrupt(f"charter: a cluster id of {len(message.clusterId)} bytes, {len(message.members)} members")
+    members = tuple(Member(each.replica, each.node, each.address, each.url) for each in message.members)
+    return Charter(message.clusterId, message.name, message.vBuckets, message.formedMs, members)
+
+
+def member_message(member: Member) -> wire.Member:
+    return wire.Member(replica=member.replica, node=member.node, address=member.address, url=member.url)
