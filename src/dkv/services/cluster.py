@@ -13,7 +13,7 @@ from dkv.services.cluster_changes import Changes
 from dkv.services.cluster_members import group_status, node_statuses
 from dkv.services.cluster_nodes import NodesService
 from dkv.services.cluster_port import ClusterPort
-from dkv.services.standing import charter_message, hello_request, standing_of
+from dkv.services.standing import charter_message, hello_request, standing_of_request
 from dkv.services.turn import Turn
 from dkv.wire import messages as wire
 from dkv.wire import methods
@@ -53,11 +53,11 @@ class ClusterService:
 
     def hello(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """Who is here, and whether the asker is a member; who is none may want to be added."""
-        ids, requests = parse_each(wire.HelloRequest.FromString, call_ids, messages, turn)
-        for call_id, request in zip(ids, requests, strict=True):
-            is_member = request.node in self._port.nodes()
+        ids, askers = parse_each(standing_of_request, call_ids, messages, turn)
+        for call_id, asker in zip(ids, askers, strict=True):
+            is_member = asker.node in self._port.nodes()
             if not is_member:
-                self._lobby.hello(standing_of(request), self._changes.now_ms)
+                self._lobby.hello(asker, self._changes.now_ms)
             response = wire.HelloResponse(standing=self._own, charter=self._charter_message, isMember=is_member)
             turn.reply_ids.append(call_id)
             turn.replies.append(response.SerializeToString())

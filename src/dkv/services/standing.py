@@ -4,7 +4,7 @@ from google.protobuf.message import DecodeError
 
 from dkv.cluster.charter import Charter
 from dkv.cluster.formation import Standing
-from dkv.model.errors import BadReply, Corrupt
+from dkv.model.errors import BadReply, Corrupt, InvalidRequest
 from dkv.model.members import Member
 from dkv.wire import messages as wire
 
@@ -27,10 +27,12 @@ def hello_response(standing: Standing) -> wire.HelloResponse:
     return wire.HelloResponse(standing=hello_request(standing), charter=charter, isMember=standing.is_member)
 
 
-def standing_of(request: wire.HelloRequest) -> Standing:
-    return Standing(
-        request.node, request.address, request.url, request.name, tuple(request.addresses), request.vBuckets
-    )
+def standing_of_request(message: bytes) -> Standing:
+    """Raises InvalidRequest."""
+    try:
+        return _standing(wire.HelloRequest.FromString(message))
+    except DecodeError:
+        raise InvalidRequest("malformed request") from None
 
 
 def standing_of_response(message: bytes) -> Standing:
@@ -40,7 +42,13 @@ def standing_of_response(message: bytes) -> Standing:
         charter = charter_of(response.charter) if response.HasField("charter") else None
     except (DecodeError, Corrupt) as damage:
         raise BadReply(f"an answer to Hello that is none: {damage}") from damage
-    return standing_of(response.standing)._replace(charter=charter, is_member=response.isMember)
+    return _standing(response.standing)._replace(charter=charter, is_member=response.isMember)
+
+
+def _standing(request: wire.HelloRequest) -> Standing:
+    return Standing(
+        request.node, request.address, request.url, request.name, tuple(request.addresses), request.vBuckets
+    )
 
 
 def charter_message(charter: Charter) -> wire.Charter:
