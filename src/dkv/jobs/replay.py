@@ -46,9 +46,6 @@ class History(Protocol[P]):
     def entries(self, place: P, /) -> Iterable[EntryChanges]:
         """What is at hand, and asks for more; the caller moves `next_number`."""
 
-    def collect(self) -> bool:
-        """Takes what was read of the log since the last turn."""
-
 
 def check_time(order: RestoreOrder, now_ms: int) -> None:
     """A point in time must have come. Raises BeyondHistory."""
@@ -93,7 +90,6 @@ class Replay:
             else:
                 self._is_over = not place.is_waiting
             yield Progress(Phase.REPLAY, self._bytes, is_waiting=place.is_waiting)
-            history.collect()
 
     def _take(self, entry: EntryChanges, store: Store) -> int:
         """Applies an entry as far as the point lets it; returns how many changes."""

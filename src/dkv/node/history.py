@@ -19,6 +19,8 @@ from dkv.vbucket.replica import EntryResult, Replica
 
 FETCH_BYTES = 256 << 10
 """Of the log, read at once for one reader."""
+_TOKEN_BITS = 32
+"""Of a token, those that count; the rest name the vBucket: `vbucket_of`."""
 _ROWS_BYTES_MAX = 1 << 30
 """Outcomes rows are small and as many as entries, which are counted."""
 
@@ -37,13 +39,19 @@ class Place:
     """The log is being read for it."""
 
 
+def vbucket_of(token: int) -> int:
+    """Whose history asked."""
+    return token >> _TOKEN_BITS
+
+
 class History:
     """The one that asks consensus for entries of the log."""
 
     def __init__(self, store: Store, consensus: Consensus, replica: Replica) -> None:
         self._store, self._consensus, self._replica = store, consensus, replica
         self._waiting: dict[int, Place] = {}
-        self._token = 0
+        self._token = replica.vbucket << _TOKEN_BITS
+        self._has_news = False
         self.tail: Tail = Tail()
         """What is applied while somebody follows; who follows opens and closes it."""
 
@@ -101,19 +109,24 @@ class History:
         if self.tail.first_index is not None:
             self.tail.add(result.changes for result in results if result.changes is not None)
 
+    @property
+    def is_waiting(self) -> bool:
+        """The log is being read for somebody."""
+        return bool(self._waiting)
+
+    def take_fetched(self, token: int, entries: list[EntryTuple] | str) -> None:
+        """What was read of the log for one of the readers, or why it could not be."""
+        place = self._waiting.pop(token)
+        place.is_waiting, self._has_news = False, True
+        if isinstance(entries, list):
+            self._pair(place, entries)
+        elif place.index >= self._replica.earliest_index:
+            raise Corrupt(f"vBucket {self._replica.vbucket}: the log cannot be read: {entries}")
+
     def collect(self) -> bool:
-        """Takes what was read of the log since the last turn; whether there was anything."""
-        if not self._waiting:
-            return False
-        fetched = self._consensus.fetched()
-        for token, entries in fetched:
-            place = self._waiting.pop(token)
-            place.is_waiting = False
-            if isinstance(entries, list):
-                self._pair(place, entries)
-            elif place.index >= self._replica.earliest_index:
-                raise Corrupt(f"vBucket {self._replica.vbucket}: the log cannot be read: {entries}")
-        return bool(fetched)
+        """Whether something was read of the log since the last call."""
+        has_news, self._has_news = self._has_news, False
+        return has_news
 
     def _pair(self, place: Place, entries: list[EntryTuple]) -> None:
         first, last = entries[0][0], entries[-1][0]

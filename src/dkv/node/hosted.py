@@ -4,11 +4,10 @@ What a turn does with a vBucket is here, in the order in which `node.Node` calls
 of a node is there.
 
 Invariants kept here: nothing is read before the first entry of the own term (leader) or the first read index since the
-start (follower) is applied (5); batches given to the engine are at most 1 MiB or one entry, and under pressure applying
-waits (17).
+start (follower) is applied (5).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 
 from dkv.jobs.install_snapshot import Receiving
@@ -31,14 +30,15 @@ from dkv.ports.store import Store
 from dkv.services.calls import fail
 from dkv.services.turn import SEQUENTIAL, PointRead, Turn, View
 from dkv.vbucket.directory import ConfChanged
-from dkv.vbucket.replica import EntryResult, Replica
+from dkv.vbucket.replica import Applied, EntryResult, Replica
 from dkv.wire.peer import Kind, pack_number, pack_numbers
 
-APPLY_BYTES_MAX = 1 << 20
 READ_KEYS = 32
 """Rows that are read at once: few enough to fit into memory whatever they weigh, enough to share a crossing."""
 EMIT_BYTES = 8 << 20
 """Replies of so many bytes do not wait for the end of the turn."""
+STALL_WAIT_MS = 5
+"""Until the engine is asked again whether it takes writes."""
 LEADER = 2
 NOBODY = 0
 STALENESS_UNKNOWN = (1 << 64) - 1
@@ -60,14 +60,13 @@ class Hosted:
         throttle: Throttle,
         disk: Disk,
         upkeep: Upkeep,
-        note_applied: Callable[[int, int, int], None],
         peering: Peering | None,
         node_of: Callable[[int], int],
         want_snapshot: Callable[[int, int, Now], None],
         first_request_id: int,
         write_timeout_ms: int,
     ) -> None:
-        """`note_applied` is told (vBucket, index, bytes); `node_of`: where a replica lives; `want_snapshot`
+        """`node_of`: where a replica lives; `want_snapshot`
         (vBucket, replica, now): it needs what is not in the log any more."""
         self.replica: Replica = replica
         self.vbucket: int = replica.vbucket
@@ -76,7 +75,6 @@ class Hosted:
         self._peering = peering
         self.node_of: Callable[[int], int] = node_of
         self._want_snapshot = want_snapshot
-        self._tell_applied = note_applied
         self.upkeep: Upkeep = upkeep
         self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
         self.barriers: Barriers = Barriers(self._ask_for_index, first_request_id)
@@ -112,6 +110,26 @@ class Hosted:
     def is_serving(self) -> bool:
         """Calls can be answered."""
         return self.is_readable and self.leader != NOBODY
+
+    @property
+    def is_busy(self) -> bool:
+        """Somebody waits for it, so that turns look at it though there is no news."""
+        return bool(
+            self.unapplied
+            or self.scans.count
+            or self.readers.count
+            or self.writes.waiting_entries
+            or self.barriers.has_waiting
+            or not self.is_readable
+        )
+
+    def patience_ms(self, wait_ms: int) -> int:
+        """How long the next turn may wait for news, for all that waits here."""
+        if self.scans.has_room:
+            return 0
+        if self.readers.has_more:
+            return self.readers.patience_ms
+        return min(wait_ms, STALL_WAIT_MS) if self.unapplied else wait_ms
 
     # What peers say
 
@@ -181,7 +199,7 @@ class Hosted:
         bound = read.terms.staleness_ms_max
         return read.terms.is_linearizable or (bound > 0 and self._staleness_ms(now) > bound)
 
-    def take(self, ready: Ready, turn: Turn, now: Now) -> None:
+    def take(self, ready: Ready, now: Now) -> None:
         """What consensus has to say of this vBucket."""
         if ready.leadership is not None:
             self._lead_or_follow(*ready.leadership, now)
@@ -235,28 +253,23 @@ class Hosted:
         self.unapplied, self.is_leader, self.leader = [], False, NOBODY
         return True
 
-    def apply(self, turn: Turn) -> list[EntryResult]:
-        """Everything committed, and the answers to it."""
-        entries, self.unapplied = self.unapplied, []
-        applied_results: list[EntryResult] = []
-        start = 0
-        while start < len(entries):
-            end = self.replica.applied_together(entries, start, APPLY_BYTES_MAX)
-            chunk = entries if end - start == len(entries) else entries[start:end]
-            keys = self.replica.keys_read(chunk)
-            confs = {index: self._conf_changed(index, data) for index, _, kind, data in chunk if kind}
-            applied = self.replica.apply(chunk, self._look_up(keys) if keys else [], confs)
-            began = self._meter.stopwatch()
-            self._store.write(applied.batch)
-            self._meter.wrote(sum(len(result.outcomes) for result in applied.results), began)
-            self._tell_applied(self.vbucket, chunk[-1][0], sum(len(entry[3]) for entry in chunk))
-            self.history.note(applied.results)
-            turn.history_id = self.replica.history_id  # a restore begins another one
-            self.writes.answer(applied.results, turn)
-            applied_results += applied.results
-            start = end
-        self._consensus.applied([(self.vbucket, entries[-1][0])])
-        return applied_results
+    def take_unapplied(self, bytes_max: int) -> list[EntryTuple]:
+        """Committed entries that one batch may take together: one at least, about `bytes_max`."""
+        entries = self.unapplied
+        end = self.replica.applied_together(entries, 0, bytes_max)
+        self.unapplied = entries[end:]
+        return entries if end == len(entries) else entries[:end]
+
+    def decide(self, entries: Sequence[EntryTuple], values: Sequence[bytes | None]) -> Applied:
+        """What the entries do, given the rows that they read. Its batch is written before `applied` is called."""
+        confs = {index: self._conf_changed(index, data) for index, _, kind, data in entries if kind}
+        return self.replica.apply(entries, values, confs)
+
+    def applied(self, results: list[EntryResult], turn: Turn) -> None:
+        """It is in the engine: tell whoever waits for it."""
+        self.history.note(results)
+        turn.history_id = self.replica.history_id  # a restore begins another one
+        self.writes.answer(results, turn)
 
     def _conf_changed(self, index: int, data: bytes) -> ConfChanged:
         _, context = self._consensus.decode_conf_change(data)

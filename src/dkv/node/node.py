@@ -10,21 +10,25 @@ owns no policy: services say what calls mean, the replica says what entries mean
 Invariant kept here: a failed write or sync of log or engine leaves as `StorageFailed` and is never retried (6).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 
 from dkv.jobs.restore import Target
 from dkv.model.errors import StorageFailed
 from dkv.model.limits import Limits
+from dkv.node.applying import Applying
 from dkv.node.disk import Disk
 from dkv.node.engine_sync import EngineSync
 from dkv.node.forwarding import Forwarding
+from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
 from dkv.node.snapshots import Snapshots
 from dkv.node.throttle import Throttle
-from dkv.node.upkeep import Upkeep
+from dkv.node.turns import Turns
+from dkv.node.upkeep import CLOCK_TICK_INTERVAL_MS, Upkeep
 from dkv.ports.backups import Backups
 from dkv.ports.clock import Clock, Now, Random
 from dkv.ports.consensus import Consensus
@@ -40,8 +44,8 @@ CALLS_PER_TURN_MAX = 1024
 """Large enough that 1,024 calls in flight share one sync, small enough that a turn stays below 5 ms."""
 WAIT_MS = 100
 """The longest a node sleeps: signals are seen within it."""
-STALL_WAIT_MS = 5
-"""Until the engine is asked again whether it takes writes."""
+LOOK_AT_ALL_MS = 10_000
+"""Also a vBucket that nobody asks for notes the time in its log, now and then."""
 RAFT_TICK_MS = 100
 RAFT_TICKS_PER_TURN_MAX = 3
 """A slow turn must not look like a silent leader."""
@@ -86,90 +90,134 @@ class Node:
         if peers is not None:
             numbers = {path: number for number, (path, _) in enumerate(services.methods)}
             self.peering = Peering(peers, Forwarding(_draw(random), write_timeout_ms), numbers)
-        self.sole: Hosted = Hosted(
-            replica,
+        self.vbuckets: dict[int, Hosted] = {}
+        """Those with a replica here."""
+        self._busy: dict[int, Hosted] = {}
+        """Those that the next turn looks at even if there is no news."""
+        self._expiring: dict[int, None] = {}
+        """Those with a row that expires."""
+        self._parts = partial(
+            Hosted,
             store=store,
             consensus=consensus,
             limits=limits,
             meter=self.meter,
             throttle=self.throttle,
             disk=self.disk,
-            upkeep=Upkeep(store, consensus, replica, self.meter, retention),
-            note_applied=self._note_applied,
             peering=self.peering,
             node_of=node_of,
             want_snapshot=self._want_snapshot,
-            first_request_id=_draw(random),
             write_timeout_ms=write_timeout_ms,
         )
-        """The one vBucket that is hosted."""
+        self._random, self._retention = random, retention
+        self.sole: Hosted = self.host(replica)
+        """The one that speaks for the node where only one can."""
         self.snapshots: Snapshots | None = None
         if self.peering is not None:
-            self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self._hosted)
+            self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self.vbuckets.get)
+        self.applying: Applying = Applying(store, consensus, self.meter)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
         services.node_status.observe(edge, consensus, store, replica)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
-        self._looked_ms = 0
+        self._looked_ms = self._woke_ms = self._woke_all_ms = 0
+
+    def host(self, replica: Replica) -> Hosted:
+        """Take turns for this replica from now on; its group is open."""
+        upkeep = Upkeep(self.store, self.consensus, replica, self.meter, self._retention)
+        hosted = self._parts(replica, upkeep=upkeep, first_request_id=_draw(self._random))
+        self.vbuckets[replica.vbucket] = self._busy[replica.vbucket] = hosted
+        self._note_expiring(replica)
+        return hosted
 
     def turn(self, wait_ms: int = WAIT_MS) -> None:
         """One round. Raises StorageFailed or InvariantBroken when the node must end."""
         calls, closed, progress, requests = self.edge.poll(self._patience_ms(wait_ms), CALLS_PER_TURN_MAX)
-        now, meter, hosted = self.clock.now(), self.meter, self.sole
+        now, meter = self.clock.now(), self.meter
         meter.begin(sum(len(call_ids) for _, call_ids, _ in calls))
-        # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
-        turn = Turn(hosted.replica.clock.peek(now), history_id=hosted.replica.history_id)
+        turns = Turns(self.vbuckets, now)
+        home = turns[self.sole.vbucket]
         if self.peering is not None:
-            calls = self._hand_over(calls, self.peering, now) + self._hear(self.peering, turn, now)
+            calls = self._hand_over(calls, self.peering, now) + self._hear(self.peering, home, now)
         for method, call_ids, messages in calls:
-            self.services.accept(method, call_ids, messages, turn)
+            self.services.accept(method, call_ids, messages, home)
         if requests:
-            self.services.accept_http(requests, turn)
+            self.services.accept_http(requests, home)
         if closed:
             self._forget(closed)
-        hosted.drained(progress, now)
+        if progress:
+            for hosted in self._busy.values():
+                hosted.drained(progress, now)
         meter.lap()
         try:
-            self._serve(turn, now, is_busy=bool(calls))
+            self._serve(turns, now, is_busy=bool(calls))
         except StorageFailed:
-            self._emit(turn)  # what it has answered is true, or says why there is no more
+            self._emit(turns.answers(home))  # what it has answered is true, or says why there is no more
             raise
-        self._emit(turn)
+        self._emit(turns.answers(home))
         if self.peering is not None:
             self.peering.send()
         meter.end()
 
-    def _serve(self, turn: Turn, now: Now, is_busy: bool) -> None:
+    def _serve(self, turns: Turns, now: Now, is_busy: bool) -> None:
         """Everything that a turn does with what it has taken in."""
-        meter, hosted = self.meter, self.sole
-        hosted.propose(turn, now)
-        hosted.hold_back(turn, now)
+        meter, home = self.meter, turns[self.sole.vbucket]
+        self._wake(turns, now)
+        for vbucket, hosted in self._busy.items():
+            hosted.propose(turns[vbucket], now)
+            hosted.hold_back(turns[vbucket], now)
         meter.lap()
-        self._advance(turn, now)
+        self._advance(turns, now)
         meter.lap()
-        hosted.release(turn, now)
-        hosted.read(turn, now, self._emit)
-        if hosted.scans.count or hosted.readers.count:
-            self._emit(turn)  # who asked for a row does not wait for those who read many
+        for vbucket, hosted in self._busy.items():
+            hosted.release(turns[vbucket], now)
+            hosted.read(turns[vbucket], now, self._emit)
+        if any(hosted.scans.count or hosted.readers.count for hosted in self._busy.values()):
+            self._emit(turns.answers(home))  # who asked for a row does not wait for those who read many
         meter.lap()
-        hosted.scan(turn, now)
-        hosted.feed(turn, now, is_busy or hosted.writes.waiting_entries > 0, self.draining)
-        self.jobs.take_turn(turn, hosted.is_readable, now)
+        self._stream(turns, now, is_busy)
         meter.lap()
-        self._emit(turn)  # nobody waits for what the node does unasked
-        self._look_after(turn, now)
-        self.services.beat(turn, now.monotonic_ms, hosted.is_serving)
+        self._emit(turns.answers(home))  # nobody waits for what the node does unasked
+        self._look_after(turns, now)
+        self.services.beat(home, now.monotonic_ms, self.sole.is_serving)
+        self._busy = {vbucket: hosted for vbucket, hosted in self._busy.items() if hosted.is_busy}
+
+    def _wake(self, turns: Turns, now: Now) -> None:
+        """The vBuckets that this turn looks at: those that somebody waits for or that have got calls, and now and then
+        those with something due."""
+        busy = self._busy
+        for vbucket in turns:
+            busy[vbucket] = self.vbuckets[vbucket]
+        if len(busy) < len(self.vbuckets):
+            if now.monotonic_ms - self._woke_ms >= CLOCK_TICK_INTERVAL_MS:
+                self._woke_ms = now.monotonic_ms
+                busy |= {vbucket: self.vbuckets[vbucket] for vbucket in self._expiring}
+            if now.monotonic_ms - self._woke_all_ms >= LOOK_AT_ALL_MS:
+                self._woke_all_ms = now.monotonic_ms
+                busy |= self.vbuckets
+
+    def _stream(self, turns: Turns, now: Now, is_busy: bool) -> None:
+        """A slice for everybody who reads in streams, and for the job."""
+        busy = list(self._busy.items())
+        if any(hosted.history.is_waiting for _, hosted in busy):
+            for token, entries in self.consensus.fetched():
+                self.vbuckets[vbucket_of(token)].history.take_fetched(token, entries)
+        is_busy = is_busy or any(hosted.writes.waiting_entries for _, hosted in busy)
+        for vbucket, hosted in busy:
+            hosted.scan(turns[vbucket], now)
+            hosted.feed(turns[vbucket], now, is_busy, self.draining)
+        self.jobs.take_turn(turns[self.sole.vbucket], self.sole.is_readable, now)
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
-        hosted = self.sole
-        if hosted.scans.has_room or self.services.has_work:
+        if self.services.has_work:
             return 0
-        if hosted.readers.has_more:
-            return hosted.readers.patience_ms
         if self.snapshots is not None and self.snapshots.patience_ms is not None:
             wait_ms = min(wait_ms, self.snapshots.patience_ms)
-        return min(wait_ms, STALL_WAIT_MS) if hosted.unapplied else self.jobs.patience_ms(wait_ms)
+        wait_ms = self.jobs.patience_ms(wait_ms)
+        for hosted in self._busy.values():
+            wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
+        return wait_ms
 
     def _hand_over(self, calls: list[CallBatch], peering: Peering, now: Now) -> list[CallBatch]:
         """Writes are the leader's to answer, if it is another node that can be reached; the rest is ours."""
@@ -185,12 +233,9 @@ class Node:
                 ours.append(batch)
         return ours
 
-    def _hear(self, peering: Peering, turn: Turn, now: Now) -> list[CallBatch]:
+    def _hear(self, peering: Peering, home: Turn, now: Now) -> list[CallBatch]:
         assert self.snapshots is not None
-        return peering.receive(self._hosted, self.snapshots, turn, now)
-
-    def _hosted(self, vbucket: int) -> Hosted | None:
-        return self.sole if vbucket == self.sole.vbucket else None
+        return peering.receive(self.vbuckets.get, self.snapshots, home, now)
 
     def _want_snapshot(self, vbucket: int, replica: int, now: Now) -> None:
         assert self.snapshots is not None
@@ -198,34 +243,49 @@ class Node:
 
     def _forget(self, closed: list[int]) -> None:
         """These callers have gone."""
-        self.sole.forget(closed)
+        for hosted in self._busy.values():
+            hosted.forget(closed)
         self.services.forget(closed)
         self.jobs.forget(closed)
         if self.peering is not None:
             self.peering.forwarding.forget(closed)
 
-    def _advance(self, turn: Turn, now: Now) -> None:
+    def _advance(self, turns: Turns, now: Now) -> None:
         """Let consensus move and apply what it has committed."""
-        hosted = self.sole
         for ready in self.consensus.advance():
-            hosted.take(ready, turn, now)
-        if hosted.unapplied and self.throttle.may_apply(now):
-            self.jobs.note_applied(hosted.apply(turn))
+            hosted = self._busy[ready.vbucket] = self.vbuckets[ready.vbucket]
+            hosted.take(ready, now)
+        committed = [hosted for hosted in self._busy.values() if hosted.unapplied]
+        if not committed or not self.throttle.may_apply(now):
+            return
+        done, results = self.applying.apply(committed, turns)
+        for vbucket, index, size in done:
+            self.engine_sync.note_applied(vbucket, index, size)
+            self.disk.note_applied(size)
+            self.throttle.note_applied(size)
+            self._note_expiring(self.vbuckets[vbucket].replica)
+        if self.sole.vbucket in results:
+            self.jobs.note_applied(results[self.sole.vbucket])
 
-    def _look_after(self, turn: Turn, now: Now) -> None:
+    def _note_expiring(self, replica: Replica) -> None:
+        if replica.earliest_expiry is None:
+            self._expiring.pop(replica.vbucket, None)
+        else:
+            self._expiring[replica.vbucket] = None
+
+    def _look_after(self, turns: Turns, now: Now) -> None:
         """What is due unasked."""
         self._tick_raft(now)
-        synced: Mapping[int, int] = self.engine_sync.take_synced()
-        for vbucket, index in synced.items():
-            assert vbucket == self.sole.vbucket
-            self.sole.upkeep.cut(index)
+        for vbucket, index in self.engine_sync.take_synced().items():
+            self.vbuckets[vbucket].upkeep.cut(index)
         self.engine_sync.request_if_due(now)
         if now.monotonic_ms - self._looked_ms >= WAIT_MS:
             self._looked_ms = now.monotonic_ms
-            self.sole.writes.give_up(turn, now)
+            for vbucket, hosted in self._busy.items():
+                hosted.writes.give_up(turns[vbucket], now)
         if self.peering is not None and self.snapshots is not None:
             self.snapshots.take_turn(now)
-            self.peering.after_turn(turn, now)
+            self.peering.after_turn(turns[self.sole.vbucket], now)
 
     def _tick_raft(self, now: Now) -> None:
         if self._raft_ticked_ms is None:
@@ -234,11 +294,6 @@ class Node:
         if ticks > 0:
             self._raft_ticked_ms += ticks * RAFT_TICK_MS
             self.consensus.tick(min(ticks, RAFT_TICKS_PER_TURN_MAX))
-
-    def _note_applied(self, vbucket: int, index: int, applied_bytes: int) -> None:
-        self.engine_sync.note_applied(vbucket, index, applied_bytes)
-        self.disk.note_applied(applied_bytes)
-        self.throttle.note_applied(applied_bytes)
 
     def _emit(self, turn: Turn) -> None:
         """Hand over what the turn has answered so far."""
@@ -250,8 +305,9 @@ class Node:
 
     def recover(self) -> None:
         """Stand for election (a group of one wins at once) and apply the log until reads are safe. Blocks."""
-        self.consensus.campaign(self.sole.vbucket)
-        while not self.sole.is_readable:
+        for vbucket in self.vbuckets:
+            self.consensus.campaign(vbucket)
+        while not all(hosted.is_readable for hosted in self.vbuckets.values()):
             self.turn(WAIT_MS)
 
     def drain(self, timeout_ms: int) -> bool:
@@ -268,7 +324,8 @@ class Node:
     def close(self) -> None:
         """Sync and close log and engine, the one even if the other fails. The edge is closed by who made it."""
         self.jobs.close()
-        self.sole.scans.close()
+        for hosted in self.vbuckets.values():
+            hosted.scans.close()
         if self.snapshots is not None:
             self.snapshots.close()
         try:
