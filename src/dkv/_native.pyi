@@ -236,7 +236,12 @@ class Raft:
     One thread drives it: persisted, step, tick, propose, ready -> Log.append -> Log.durable -> persisted ...
     """
 
-    def __new__(cls, *, seed: int, election_ticks: int = ..., heartbeat_ticks: int = ...) -> Raft: ...
+    def __new__(
+        cls, *, seed: int, election_ticks: int = ..., election_ticks_max: int = ..., heartbeat_ticks: int = ...
+    ) -> Raft:
+        """A leader is missed after more than `election_ticks` and at most `election_ticks_max`, drawn for each group,
+        replica and term; all leaders send their heartbeats in the same of `heartbeat_ticks` ticks."""
+
     def open_group(
         self,
         group: int,
@@ -258,7 +263,20 @@ class Raft:
     def campaign(self, group: int) -> bool:
         """Stand for election now. False: not now, a write is still open."""
 
-    def tick(self, count: int) -> None: ...
+    def tick(self, count: int) -> None:
+        """Let time pass in all groups that are awake."""
+
+    def drowsy(self, ticks: int) -> list[tuple[int, int, int]]:
+        """(group, term, last index) of the leaders here that have had nothing to do for so many ticks, and whose
+        members all have, and know as committed, all there is. Costs as much as the groups that are awake."""
+
+    def sleep(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Put groups to sleep that stand at (group, term, last index), leaders or followers: no time passes in them.
+        Returns those that did not. Any way into a group but a late reply wakes it, and its timers begin anew."""
+
+    def wake(self, groups: Sequence[int], *, leader_is_lost: bool = ...) -> None:
+        """Let time pass again. With `leader_is_lost` who follows stands for election soon, and votes for who does."""
+
     def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
         """Peer messages (group, bytes). Returns those that were ignored: (position, reason)."""
 
@@ -340,7 +358,12 @@ class Raft:
 
     def status(self, group: int) -> dict[str, object]:
         """role (0 follower 1 candidate 2 leader 3 pre-candidate), leader, term, vote, commit, persisted, applied,
-        first_index, last_index, conf, peers."""
+        first_index, last_index, conf, asleep, peers {replica: (matched, next, state 0 probe 1 replicate 2 snapshot,
+        heard from lately)}; peers are what a leader knows."""
+
+    def stats(self) -> dict[str, object]:
+        """groups, awake (now); elections begun, leader_changes, proposals, committed entries, and sent and received
+        messages {kind: count} (ever)."""
 
 @final
 class Log:

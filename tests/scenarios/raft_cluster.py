@@ -134,6 +134,9 @@ class Cluster:
             "open": self.open,
             "report": self.report,
             "watch": self.watch,
+            "drowsy": self.drowsy,
+            "sleep": self.sleep,
+            "wake": self.wake,
             "isolate": self.isolate,
             "heal": self.heal,
             "crash": self.crash,
@@ -314,6 +317,20 @@ class Cluster:
         self._raft(number).watch_all(GROUP, True)
         return [f"all voters have {self._raft(number).all_matched(GROUP)}"]
 
+    def drowsy(self, number: str, ticks: str) -> Iterable[str]:
+        """Whether a leader that has had nothing to do for so many ticks may sleep, and where it stands."""
+        places = self._raft(number).drowsy(int(ticks))
+        return [f"{term}/{index}" for _, term, index in places] or ["no"]
+
+    def sleep(self, number: str, place: str) -> Iterable[str]:
+        term, index = map(int, place.split("/"))
+        return ["refused"] if self._raft(number).sleep([(GROUP, term, index)]) else []
+
+    def wake(self, number: str, word: str = "") -> Iterable[str]:
+        """Let time pass again; with `lost`, the leader is known to be."""
+        self._raft(number).wake([GROUP], leader_is_lost=word == "lost")
+        return []
+
     def isolate(self, number: str) -> Iterable[str]:
         """Nothing reaches it or leaves it, what is under way included."""
         self.isolated.add(int(number))
@@ -333,7 +350,7 @@ class Cluster:
         voters, learners, outgoing, next_learners, _ = status["conf"]
         yield (
             f"{ROLES[status['role']]} term {status['term']} commit {status['commit']} applied {status['applied']} "
-            f"last {status['last_index']}"
+            f"last {status['last_index']}{' asleep' if status['asleep'] else ''}"
         )
         parts = {"voters": voters, "learners": learners, "outgoing": outgoing, "next learners": next_learners}
         yield ", ".join(f"{name} {' '.join(map(str, ids))}" for name, ids in parts.items() if ids) or "no members"

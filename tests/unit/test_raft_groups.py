@@ -278,7 +278,7 @@ class Cluster:
 
     def settle(self, down=()):
         while self.turn(down) or any(
-            self.logs[id].open or self.logs[id].fetches for id in self.nodes if id not in down
+            self.logs[id].open or self.nodes[id]._asked for id in self.nodes if id not in down
         ):
             pass
 

@@ -227,6 +227,21 @@ def test_empty_replica_becomes_a_member_by_a_snapshot() -> None:
     assert newcomer.row[1] == ([11, 12, 13, 14], [], [], [], False)
 
 
+def test_create_empty_group_drops_the_log_of_a_former_replica() -> None:
+    """A replica that comes back to a node is another one to Raft: it has nothing, and has voted for nobody."""
+    member = Member(11, ([11], [], [], [], False))
+    member.consensus.campaign(GROUP)
+    member.turn()
+    with pytest.raises(ValueError, match="is open"):
+        member.consensus.create_empty_group(GROUP)
+    member.consensus.close_group(GROUP)
+    member.consensus.create_empty_group(GROUP)
+    member.consensus.open_group(GROUP, 21, NOBODY, 0)
+    assert member.consensus.log_bounds(GROUP) == (1, 0)
+    status = member.consensus.status(GROUP)
+    assert (status["term"], status["vote"], status["last_index"]) == (1, 0, 0)
+
+
 def test_open_group_log_behind_without_mark_raises_corrupt() -> None:
     """Only the row of a snapshot may be ahead of the log; any other is damage."""
     member = Member(11)

@@ -2,31 +2,53 @@
 //!
 //! Invariant: a group that would have something to say is in the dirty list, because every way into a group goes
 //! through `with`; so a turn costs what the groups with work cost. Groups are visited in order of id, never in the
-//! order of a hash: the same calls give the same messages.
+//! order of a hash: the same calls give the same messages. Time passes for those that are awake only.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use raft::Config;
 
+use super::counters::Counters;
 use super::group::{Group, News, Opening};
 use super::writes::GroupWrite;
 
 pub struct Host {
     seed: u64,
     config: Config,
+    heartbeat_ticks: u64,
+    /// Ticks that have passed.
+    now: u64,
     groups: BTreeMap<u64, Group>,
+    awake: BTreeSet<u64>,
     /// Groups with work for `ready`.
     dirty: Vec<u64>,
     /// The last ready number of groups that were closed: a reopened group goes on from there, so that late
     /// acknowledgements of its former life are recognised as old.
     numbers: HashMap<u64, u64>,
+    pub counters: Arc<Counters>,
 }
 
 impl Host {
-    pub fn new(seed: u64, election_ticks: usize, heartbeat_ticks: usize) -> raft::Result<Self> {
+    /// The election timeout is drawn from (election_ticks, election_ticks_max].
+    pub fn new(
+        seed: u64,
+        election_ticks: usize,
+        election_ticks_max: usize,
+        heartbeat_ticks: usize,
+    ) -> raft::Result<Self> {
+        if heartbeat_ticks == 0 || heartbeat_ticks >= election_ticks {
+            let reason = format!("heartbeats every {heartbeat_ticks} ticks, elections after {election_ticks}");
+            return Err(raft::Error::ConfigInvalid(reason));
+        }
         let config = Config {
             election_tick: election_ticks,
-            heartbeat_tick: heartbeat_ticks,
+            // A follower refuses to vote until `election_ticks` have passed without a leader. Its clock and that of who
+            // asks first are up to a tick apart.
+            min_election_tick: election_ticks + 1,
+            max_election_tick: election_ticks_max + 1,
+            // Every tick that Raft sees of a leader is a beat: see `tick`.
+            heartbeat_tick: 1,
             check_quorum: true,
             pre_vote: true,
             batch_append: true,
@@ -39,7 +61,17 @@ impl Host {
             ..Config::new(1)
         };
         config.validate()?;
-        Ok(Host { seed, config, groups: BTreeMap::new(), dirty: vec![], numbers: HashMap::new() })
+        Ok(Host {
+            seed,
+            config,
+            heartbeat_ticks: heartbeat_ticks as u64,
+            now: 0,
+            groups: BTreeMap::new(),
+            awake: BTreeSet::new(),
+            dirty: vec![],
+            numbers: HashMap::new(),
+            counters: Arc::default(),
+        })
     }
 
     pub fn open(&mut self, id: u64, opening: Opening) -> Result<(), String> {
@@ -47,10 +79,11 @@ impl Host {
             return Err(format!("group {id} is open"));
         }
         let number = self.numbers.get(&id).copied().unwrap_or(0);
-        let group =
-            Group::open(id, self.seed, number, &self.config, opening).map_err(|e| format!("group {id}: {e}"))?;
+        let group = Group::open(id, self.seed, number, &self.config, self.counters.clone(), opening)
+            .map_err(|e| format!("group {id}: {e}"))?;
         self.numbers.remove(&id);
         self.groups.insert(id, group);
+        self.awake.insert(id);
         // Committed entries that are not applied come out of the next ready.
         self.with(id, |_| ());
         Ok(())
@@ -58,6 +91,7 @@ impl Host {
 
     pub fn close(&mut self, id: u64) -> bool {
         let Some(group) = self.groups.remove(&id) else { return false };
+        self.awake.remove(&id);
         self.numbers.insert(id, group.last_number());
         true
     }
@@ -69,20 +103,29 @@ impl Host {
     /// Every way into a group. None: there is no such group.
     pub fn with<R>(&mut self, id: u64, act: impl FnOnce(&mut Group) -> R) -> Option<R> {
         let group = self.groups.get_mut(&id)?;
+        let was_asleep = group.is_asleep();
         let result = act(group);
         group.fix_election_timeout();
         if !group.queued && group.has_work() {
             group.queued = true;
             self.dirty.push(id);
         }
+        match (was_asleep, group.is_asleep()) {
+            (false, true) => self.awake.remove(&id),
+            (true, false) => self.awake.insert(id),
+            _ => false,
+        };
         Some(result)
     }
 
     pub fn tick(&mut self, count: u64) {
         let mut due = vec![];
         for _ in 0..count {
-            for (id, group) in self.groups.iter_mut() {
-                if group.acts_on_tick() {
+            self.now += 1;
+            let is_beat = self.now.is_multiple_of(self.heartbeat_ticks);
+            for id in &self.awake {
+                let Some(group) = self.groups.get_mut(id) else { continue };
+                if group.acts_on_tick(is_beat) {
                     due.push(*id);
                 } else {
                     group.count_tick();
@@ -92,6 +135,17 @@ impl Host {
                 self.with(id, |group| group.tick());
             }
         }
+    }
+
+    /// (group, term, last index) of leaders that have had nothing to do for so many ticks and may sleep.
+    pub fn drowsy(&self, ticks: u64) -> Vec<(u64, u64, u64)> {
+        let place = |id: &u64| self.groups.get(id)?.drowsy(ticks).map(|(term, index)| (*id, term, index));
+        self.awake.iter().filter_map(place).collect()
+    }
+
+    /// (groups, those of them that are awake)
+    pub fn counts(&self) -> (usize, usize) {
+        (self.groups.len(), self.awake.len())
     }
 
     pub fn ready(&mut self) -> (Vec<GroupWrite>, Vec<News>) {

@@ -5,18 +5,21 @@
 //! Raft panics where its own invariants break; a panic ends the process (INVARIANT 6), it is never caught.
 
 mod convert;
+mod counters;
 mod group;
 mod host;
 mod snapshots;
 mod window;
 mod writes;
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList, PyTuple};
 use raft::ProgressState;
 
 use convert::{
@@ -46,9 +49,9 @@ fn unknown(group: u64) -> PyErr {
 #[pymethods]
 impl Raft {
     #[new]
-    #[pyo3(signature = (*, seed, election_ticks = 10, heartbeat_ticks = 2))]
-    fn new(seed: u64, election_ticks: usize, heartbeat_ticks: usize) -> PyResult<Self> {
-        let host = Host::new(seed, election_ticks, heartbeat_ticks).map_err(value_error)?;
+    #[pyo3(signature = (*, seed, election_ticks = 10, election_ticks_max = 16, heartbeat_ticks = 2))]
+    fn new(seed: u64, election_ticks: usize, election_ticks_max: usize, heartbeat_ticks: usize) -> PyResult<Self> {
+        let host = Host::new(seed, election_ticks, election_ticks_max, heartbeat_ticks).map_err(value_error)?;
         Ok(Raft { host: Mutex::new(host) })
     }
 
@@ -93,9 +96,31 @@ impl Raft {
         self.host.lock().with(group, |g| g.campaign()).ok_or_else(|| unknown(group))
     }
 
-    /// Lets logical time pass in all groups.
+    /// Lets logical time pass in all groups that are awake.
     fn tick(&self, count: u64) {
         self.host.lock().tick(count);
+    }
+
+    /// (group, term, last index) of the leaders here that have had nothing to do for so many ticks and may sleep.
+    fn drowsy(&self, ticks: u64) -> Vec<(u64, u64, u64)> {
+        self.host.lock().drowsy(ticks)
+    }
+
+    /// Puts groups to sleep that stand at (group, term, last index). Returns those that did not: they have more to do.
+    fn sleep(&self, places: Vec<(u64, u64, u64)>) -> Vec<u64> {
+        let mut host = self.host.lock();
+        let mut sleeps = |(group, term, index)| host.with(group, |g| g.sleep(term, index)).unwrap_or(false);
+        places.into_iter().filter(|place| !sleeps(*place)).map(|(group, _, _)| group).collect()
+    }
+
+    /// Lets time pass again for groups; every other way into a group wakes it, too. With `leader_is_lost` those that
+    /// follow stand for election soon, and vote for who does.
+    #[pyo3(signature = (groups, *, leader_is_lost = false))]
+    fn wake(&self, groups: Vec<u64>, leader_is_lost: bool) {
+        let mut host = self.host.lock();
+        for group in groups {
+            host.with(group, |g| if leader_is_lost { g.wake_without_leader() } else { g.wake() });
+        }
     }
 
     /// Peer messages (group, bytes). Returns those that were ignored: (position, reason).
@@ -249,6 +274,7 @@ impl Raft {
         dict.set_item("first_index", status.first_index)?;
         dict.set_item("last_index", status.last_index)?;
         dict.set_item("conf", conf_tuple(&status.conf))?;
+        dict.set_item("asleep", status.is_asleep)?;
         // replica -> (matched, next, state 0 probe 1 replicate 2 snapshot, heard from lately)
         let peers = PyDict::new(py);
         for peer in status.peers {
@@ -260,6 +286,23 @@ impl Raft {
             peers.set_item(peer.id, (peer.matched, peer.next, state, peer.recent_active))?;
         }
         dict.set_item("peers", peers)?;
+        Ok(dict)
+    }
+
+    /// What all groups have done, for metrics.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let host = self.host.lock();
+        let (counters, (groups, awake)) = (host.counters.clone(), host.counts());
+        drop(host);
+        let dict = PyDict::new(py);
+        dict.set_item("groups", groups)?;
+        dict.set_item("awake", awake)?;
+        dict.set_item("elections", counters.elections.load(Ordering::Relaxed))?;
+        dict.set_item("leader_changes", counters.leader_changes.load(Ordering::Relaxed))?;
+        dict.set_item("proposals", counters.proposals.load(Ordering::Relaxed))?;
+        dict.set_item("committed", counters.committed.load(Ordering::Relaxed))?;
+        dict.set_item("sent", counters.sent.named().into_py_dict(py)?)?;
+        dict.set_item("received", counters.received.named().into_py_dict(py)?)?;
         Ok(dict)
     }
 }

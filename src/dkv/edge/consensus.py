@@ -25,8 +25,8 @@ _FOLLOWER_BYTES = 1 << 20
 """Entries read at once for a follower: as much as one message carries."""
 _FOLLOWER_TOKENS = 1 << 63
 """Reads for followers count from here, those for the history from 1."""
-
-
+_NO_VOTE = 1, 0, 0
+"""(term, vote, commit) of a replica that has nothing: it has voted for nobody yet."""
 _NOTHING = Ready(0, [], [], [], [], None, [])[1:]
 """What a `Ready` is behind its vBucket when it need not be told."""
 
@@ -80,8 +80,14 @@ class NativeConsensus:
 
     def create_empty_group(self, vbucket: int) -> None:
         """Give a replica that has nothing, not even members, its first state in the log, synced. Its log ends before
-        any other begins, so whoever leads finds that it needs a snapshot."""
-        self._log.create_group(vbucket, (1, 0, 0), 0, 0)
+        any other begins, so whoever leads finds that it needs a snapshot. The log of a former replica, which was
+        another one to Raft, is dropped. ValueError when the group is open."""
+        if vbucket in self._applied:
+            raise ValueError(f"the group of vBucket {vbucket} is open")
+        if self.has_group(vbucket):
+            self._reset(vbucket, _NO_VOTE, 0, 0)
+        else:
+            self._log.create_group(vbucket, _NO_VOTE, 0, 0)
 
     def has_group(self, vbucket: int) -> bool:
         """Whether the log knows the group, open or not."""
@@ -140,6 +146,21 @@ class NativeConsensus:
 
     def tick(self, count: int) -> None:
         self._raft.tick(count)
+
+    def drowsy(self, ticks: int) -> list[tuple[int, int, int]]:
+        """(vBucket, term, last index) of the leaders here that have had nothing to do for so many ticks and may sleep.
+        Not for every turn: it costs as much as the groups that are awake."""
+        return self._raft.drowsy(ticks)
+
+    def sleep(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Put groups to sleep that stand at (vBucket, term, last index), as leader or follower. Returns those that have
+        more to do. No time passes in a group that sleeps; whatever is new wakes it."""
+        return self._raft.sleep(places)
+
+    def wake(self, vbuckets: Sequence[int], *, leader_is_lost: bool = False) -> None:
+        """Let time pass again: who follows misses a leader an election timeout from now, if there is none; within a few
+        ticks with `leader_is_lost`. Who leads gives up then, when he hears of no quorum."""
+        self._raft.wake(vbuckets, leader_is_lost=leader_is_lost)
 
     def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
         """Peer messages (vBucket, bytes). Returns those that were ignored: (position, reason)."""
@@ -275,6 +296,11 @@ class NativeConsensus:
     def stats(self) -> Mapping[str, object]:
         return self._log.stats()
 
+    def raft_stats(self) -> Mapping[str, object]:
+        """groups and awake, now; elections begun, leader_changes, proposals, committed entries, messages sent and
+        received {kind: count}, ever."""
+        return self._raft.stats()
+
     def close(self) -> None:
         """Finish and sync what was handed over. Idempotent."""
         self._log.close()
@@ -293,8 +319,11 @@ class NativeConsensus:
         elif first > index:
             return
         hard_state = (own_term, vote, index) if term <= own_term else (term, 0, index)
+        self._reset(vbucket, hard_state, index, term)
+
+    def _reset(self, vbucket: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None:
         try:
-            self._log.reset_group(vbucket, hard_state, index, term)
+            self._log.reset_group(vbucket, hard_state, prev_index, prev_term)
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+TICK_MS = 50
+"""What a tick is meant to be: heartbeats every two, and a leader is missed after 11 to 16, which is 0.55 to 0.8 s. A
+failover is over within a second then, votes and syncs included, and none comes of a leader's half second of silence."""
+
 Conf = tuple[list[int], list[int], list[int], list[int], bool]
 """(voters, learners, outgoing voters, next learners, auto leave)"""
 EntryTuple = tuple[int, int, int, bytes]
@@ -62,7 +66,19 @@ class Consensus(Protocol):
         """How a snapshot for a follower ended: installed as of an index, or None, and then it is wanted again."""
 
     def campaign(self, vbucket: int) -> bool: ...
-    def tick(self, count: int) -> None: ...
+    def tick(self, count: int) -> None:
+        """Let time pass, in steps of TICK_MS."""
+
+    def drowsy(self, ticks: int) -> list[tuple[int, int, int]]:
+        """(vBucket, term, last index) of leaders here that have had nothing to do for so many ticks and may sleep."""
+
+    def sleep(self, places: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Put groups to sleep that stand at (vBucket, term, last index), as leader or follower; returns those that have
+        more to do. Whatever is new wakes a group."""
+
+    def wake(self, vbuckets: Sequence[int], *, leader_is_lost: bool = False) -> None:
+        """Let time pass again. With `leader_is_lost` those that follow stand for election within a few ticks."""
+
     def step(self, messages: Sequence[tuple[int, bytes]]) -> list[tuple[int, str]]:
         """Messages of peers (vBucket, bytes). Returns those that were ignored: (position, reason)."""
 
@@ -118,5 +134,8 @@ class Consensus(Protocol):
     def status(self, vbucket: int) -> dict[str, object]: ...
     def stats(self) -> Mapping[str, object]:
         """Numbers of the log, by name."""
+
+    def raft_stats(self) -> Mapping[str, object]:
+        """Numbers of all groups, by name."""
 
     def close(self) -> None: ...

@@ -2,7 +2,6 @@
 //!
 //! Invariants:
 //! * nothing that depends on a write leaves before the write is durable: `messages_after` names the number to wait for;
-//! * no election while a write is open: Raft panics when it wins before its own log is durable;
 //! * a number from the future never reaches Raft, which would take it as "everything is durable";
 //! * a read that was accepted is answered: confirmed, or reported as lost.
 
@@ -14,6 +13,9 @@ mod open_writes;
 mod pending_reads;
 mod ready;
 mod status;
+mod timers;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -21,6 +23,7 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message, MessageType};
 use raft::{Config, RawNode, StateRole};
 
 use super::convert::Hard;
+use super::counters::{add, Counters};
 use super::window::Window;
 use election::ElectionTimeout;
 pub use news::News;
@@ -48,6 +51,7 @@ pub struct Opening {
 pub struct Group {
     node: RawNode<Window>,
     id: u64,
+    counters: Arc<Counters>,
     election_timeout: ElectionTimeout,
     open_writes: OpenWrites,
     /// The hard state in the newest write: commit indexes alone are not worth a sync, they go with the next write.
@@ -58,12 +62,22 @@ pub struct Group {
     transfer: Option<u64>,
     /// What `News::all_matched` told last; None while nobody wants to know.
     all_matched_told: Option<u64>,
+    is_asleep: bool,
+    /// Ticks since there was something to do, while it leads.
+    idle_ticks: u64,
     /// In the host's dirty list.
     pub queued: bool,
 }
 
 impl Group {
-    pub fn open(id: u64, seed: u64, number_base: u64, config: &Config, opening: Opening) -> Result<Group, String> {
+    pub fn open(
+        id: u64,
+        seed: u64,
+        number_base: u64,
+        config: &Config,
+        counters: Arc<Counters>,
+        opening: Opening,
+    ) -> Result<Group, String> {
         let Opening { replica, conf, applied, hard, prev, entries, log_first } = opening;
         if replica == 0 {
             return Err("replica 0 stands for none".into());
@@ -86,6 +100,7 @@ impl Group {
         let mut group = Group {
             node,
             id,
+            counters,
             election_timeout: ElectionTimeout {
                 seed,
                 min: config.min_election_tick() as u64,
@@ -97,18 +112,12 @@ impl Group {
             reads: PendingReads::default(),
             transfer: None,
             all_matched_told: None,
+            is_asleep: false,
+            idle_ticks: 0,
             queued: false,
         };
         group.fix_election_timeout();
         Ok(group)
-    }
-
-    /// Raft draws its election timeout whenever it resets, and a draw cannot be observed. So it is overwritten after
-    /// every call.
-    pub fn fix_election_timeout(&mut self) {
-        let raft = &mut self.node.raft;
-        let ticks = self.election_timeout.ticks(self.id, raft.id, raft.term);
-        raft.set_randomized_election_timeout(ticks);
     }
 
     /// The last ready number, as seen outside.
@@ -120,39 +129,6 @@ impl Group {
         self.node.raft.state == StateRole::Leader
     }
 
-    /// An election can wait for the disk; Raft cannot win one before its log is there.
-    fn may_campaign(&self) -> bool {
-        !self.leads() && self.open_writes.is_empty()
-    }
-
-    /// Who has no vote does not stand: without any voters Raft would take itself for elected.
-    pub fn campaign(&mut self) -> bool {
-        self.may_campaign() && self.node.raft.promotable() && self.node.campaign().is_ok()
-    }
-
-    /// Whether the next tick does more than count: a heartbeat or an election.
-    pub fn acts_on_tick(&self) -> bool {
-        let raft = &self.node.raft;
-        let elapsed = raft.election_elapsed + 1;
-        if self.leads() {
-            raft.heartbeat_elapsed() + 1 >= raft.heartbeat_timeout() || elapsed >= raft.election_timeout()
-        } else {
-            elapsed >= raft.randomized_election_timeout()
-        }
-    }
-
-    /// A tick that only counts, and so changes nothing that `Host::with` would have to see.
-    pub fn count_tick(&mut self) {
-        self.node.tick();
-    }
-
-    /// A tick that may act. An election that cannot be held now stays due.
-    pub fn tick(&mut self) {
-        if self.leads() || self.may_campaign() {
-            self.node.tick();
-        }
-    }
-
     /// Returns why the message was ignored.
     pub fn step(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut message = Message::default();
@@ -160,6 +136,7 @@ impl Group {
         if message.to != self.node.raft.id {
             return Err(format!("addressed to replica {}", message.to));
         }
+        self.counters.received.count(message.get_msg_type());
         match message.get_msg_type() {
             // What a replica proposes was decided on the state it sees; nobody else can propose it for him.
             MessageType::MsgPropose | MessageType::MsgReadIndex => return Err("a forwarded request".into()),
@@ -168,6 +145,9 @@ impl Group {
                 return Err("an election while a write is open".into())
             }
             _ => {}
+        }
+        if self.wakes(&message) {
+            self.wake();
         }
         self.node.step(message).map_err(|e| e.to_string())
     }
@@ -185,7 +165,9 @@ impl Group {
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.node.raft.id;
         message.set_entries(vec![entry].into());
+        self.wake();
         self.node.raft.step(message).ok()?;
+        add(&self.counters.proposals, 1);
         Some((self.node.raft.term, self.node.raft.raft_log.last_index()))
     }
 
@@ -217,6 +199,7 @@ impl Group {
         if !self.reads.ask(context.clone(), self.node.raft.term) {
             return false;
         }
+        self.wake();
         self.node.read_index(context);
         true
     }
@@ -230,6 +213,7 @@ impl Group {
         if !self.leads() || to == self.node.raft.id {
             return false;
         }
+        self.wake();
         self.node.transfer_leader(to);
         self.transfer = self.node.raft.lead_transferee;
         self.transfer == Some(to)
@@ -313,7 +297,7 @@ impl Group {
     }
 
     pub fn status(&self) -> Status {
-        Status::of(&self.node)
+        Status::of(&self.node, self.is_asleep)
     }
 }
 

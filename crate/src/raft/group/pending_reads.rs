@@ -21,6 +21,10 @@ impl PendingReads {
         true
     }
 
+    pub fn any(&self) -> bool {
+        !self.contexts.is_empty()
+    }
+
     pub fn confirm(&mut self, confirmed: &[(Vec<u8>, u64)]) {
         self.contexts.retain(|context| !confirmed.iter().any(|(other, _)| other == context));
     }

@@ -7,6 +7,7 @@ use raft::StateRole;
 
 use super::news::packed;
 use super::{Group, News};
+use crate::raft::counters::add;
 use crate::raft::writes::GroupWrite;
 
 impl Group {
@@ -40,7 +41,9 @@ impl Group {
         }
         let leadership = self.leadership_now();
         if leadership != self.leadership {
+            self.count_turn(leadership);
             self.leadership = leadership;
+            self.idle_ticks = 0;
             news.leadership = Some(leadership);
         }
         news.transfer = self.transfer_ended();
@@ -52,15 +55,26 @@ impl Group {
         Some((write, news))
     }
 
+    fn count_turn(&self, (leader, role, _): (u64, StateRole, u64)) {
+        let stands = |role| matches!(role, StateRole::PreCandidate | StateRole::Candidate);
+        let (leader_before, role_before, _) = self.leadership;
+        add(&self.counters.elections, usize::from(stands(role) && !stands(role_before)));
+        add(&self.counters.leader_changes, usize::from(leader != 0 && leader != leader_before));
+    }
+
     fn collect(&mut self, news: &mut News) -> Option<GroupWrite> {
         let mut ready = self.node.ready();
         let number = ready.number();
         news.reads = ready.take_read_states().into_iter().map(|read| (read.request_ctx, read.index)).collect();
         news.committed = ready.take_committed_entries();
+        add(&self.counters.committed, news.committed.len());
         let entries = ready.take_entries();
         let must_sync = ready.must_sync();
         let now = ready.take_messages();
         let after = ready.take_persisted_messages();
+        for message in now.iter().chain(&after) {
+            self.counters.sent.count(message.get_msg_type());
+        }
 
         // Raft lets go of its own copy: the window must serve all of this from here on.
         let window = self.node.mut_store();

@@ -25,11 +25,12 @@ pub struct Status {
     pub first_index: u64,
     pub last_index: u64,
     pub conf: ConfState,
+    pub is_asleep: bool,
     pub peers: Vec<PeerStatus>,
 }
 
 impl Status {
-    pub fn of(node: &RawNode<Window>) -> Status {
+    pub fn of(node: &RawNode<Window>, is_asleep: bool) -> Status {
         let raft = &node.raft;
         let log = &raft.raft_log;
         let mut peers: Vec<_> = raft
@@ -55,6 +56,7 @@ impl Status {
             first_index: node.store().first(),
             last_index: log.last_index(),
             conf: node.store().conf().clone(),
+            is_asleep,
             peers,
         }
     }
