@@ -149,11 +149,12 @@ class PeerLinks:
         """False: no room now, or no such node; nothing was taken."""
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """(node, message) of both lanes since the last call. The bell of the server rings for them."""
+        """(node, message) of both lanes since the last call. The bell of the server rings for them. A node that neither
+        polls nor receives nor looks at its links for `silence_ms` is down for the others."""
 
     def links(self) -> dict[int, tuple[bool, int, str, int]]:
         """(up, since in ms from the making of the links, refusal, queued bytes of small messages) of each known node.
-        Up: within the last `silence_ms` it answered on our stream, and was heard on its own."""
+        Up: within the last `silence_ms` it answered a beat on our stream, and was heard on its own."""
 
     def close(self) -> None:
         """Forget all nodes. Idempotent."""

@@ -77,6 +77,9 @@ impl EdgeServer {
     fn wait(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<()> {
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
         loop {
+            if let Some(hub) = self.shared.hub.get() {
+                hub.turn();
+            }
             let has_news = !self.shared.inbox.lock().is_empty() || !self.shared.taker.lock().is_empty();
             let left = deadline.map_or(SIGNAL_SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
             if has_news || left.is_zero() {

@@ -10,12 +10,13 @@ from dkv.ports.peers import Link
 class Peers:
     """The links of one server, whose bell rings for messages of other nodes as it does for calls.
 
-    Streams are taken from known nodes of this cluster only. A message has at least a byte and at most 16 MiB.
+    Streams are taken from known nodes of this cluster only. A message has at least a byte and at most 64 MiB.
     """
 
-    def __init__(self, server: EdgeServer, clock: Clock, cluster_id: bytes, node: int) -> None:
+    def __init__(self, server: EdgeServer, clock: Clock, cluster_id: bytes, node: int, **limits: int) -> None:
+        """`limits`: those of `PeerLinks`."""
         self._began_ms = clock.now().monotonic_ms
-        self._native = PeerLinks(server, cluster_id, node)
+        self._native = PeerLinks(server, cluster_id, node, **limits)
 
     def know(self, node: int, address: str) -> None:
         self._native.know(node, address)

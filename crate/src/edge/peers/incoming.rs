@@ -1,7 +1,8 @@
 //! The stream from another node: who may send, and taking what it sends.
 //!
 //! Invariant: a stream is read only while it is its node's newest of the lane, and while the inbox has room for the lane.
-//! Its reply says that it is accepted, and answers each beat once; so a node that does not read replies is not read.
+//! Its reply says that it is accepted, and answers beats; so a node that does not read replies is not read. A node whose
+//! Python stands still accepts no stream and answers no beat, though its network thread could.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::hub::Hub;
 use super::peer::Peer;
 use super::{LaneKind, BEAT, CLUSTER_KEY, LANE_KEY, NODE_KEY, TO_KEY};
 use crate::edge::framing::{Decoder, FrameError};
-use crate::edge::status::{Status, ABORTED, CANCELLED, FAILED_PRECONDITION, INTERNAL, RESOURCE_EXHAUSTED};
+use crate::edge::status::{Status, ABORTED, CANCELLED, FAILED_PRECONDITION, INTERNAL, RESOURCE_EXHAUSTED, UNAVAILABLE};
 
 /// What is read of a stream of another node; its reply is pulled, and pulling it reads.
 pub struct Incoming {
@@ -59,6 +60,9 @@ fn sender(hub: &Hub, headers: &HeaderMap) -> Result<(Arc<Peer>, LaneKind), Statu
 /// Takes a stream in, or says why not.
 pub fn accept(hub: &Arc<Hub>, request: Request<RequestBody>) -> Result<Incoming, Status> {
     let (peer, kind) = sender(hub, request.headers())?;
+    if !hub.takes_turns() {
+        return Err(Status::new(UNAVAILABLE, format!("node {} takes no turns now", hub.node)));
+    }
     let number = peer.begin(kind);
     peer.heard();
     peer.nudge.notify_waiters(); // it lives: no need to wait with our own streams
@@ -87,7 +91,7 @@ impl Incoming {
             if !self.messages.is_empty() && self.hub.inbox.put(self.peer.node, self.kind, &mut self.messages) {
                 self.hub.bell.ring();
             }
-            if taken? {
+            if taken? && self.hub.takes_turns() {
                 return Poll::Ready(Ok(Bytes::from_static(BEAT)));
             }
         }

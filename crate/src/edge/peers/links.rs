@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -51,7 +50,7 @@ impl PeerLinks {
         server, cluster, node, *,
         queue_bytes_max = 16 << 20,
         bulk_bytes_max = 4 << 20,
-        message_bytes_max = 16 << 20,
+        message_bytes_max = 64 << 20,
         inbox_bytes_max = 32 << 20,
         bulk_inbox_bytes_max = 8 << 20,
         beat_ms = 200,
@@ -78,15 +77,8 @@ impl PeerLinks {
             silence_max: Duration::from_millis(silence_ms.max(1)),
         };
         let shared = server.shared().clone();
-        let hub = Arc::new(Hub {
-            cluster: cluster.iter().map(|byte| format!("{byte:02x}")).collect(),
-            node,
-            limits,
-            bell: shared.bell.clone(),
-            inbox: Inbox::new([inbox_bytes_max, bulk_inbox_bytes_max]),
-            peers: Mutex::default(),
-            began: Instant::now(),
-        });
+        let inbox = Inbox::new([inbox_bytes_max, bulk_inbox_bytes_max]);
+        let hub = Arc::new(Hub::new(cluster, node, limits, shared.bell.clone(), inbox));
         match shared.hub.set(hub.clone()) {
             Ok(()) => Ok(PeerLinks { hub, shared }),
             Err(_) => Err(PyValueError::new_err("this server has links to other nodes already")),
@@ -150,19 +142,20 @@ impl PeerLinks {
 
     /// (node, message) of both lanes since the last call.
     fn receive<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>)> {
+        self.hub.turn();
         let messages = self.hub.inbox.take().into_iter();
         messages.map(|(node, message): (u64, Bytes)| (node, PyBytes::new(py, &message))).collect()
     }
 
     /// Of every node that is known.
     fn links(&self) -> HashMap<u64, Link> {
+        self.hub.turn();
         let now = Instant::now();
-        let began = self.hub.began;
         let peers = self.hub.peers.lock();
         let links = peers.values().map(|peer| {
             let mut standing = peer.standing.lock();
             standing.look(now);
-            let since_ms = standing.since.duration_since(began).as_millis() as u64;
+            let since_ms = self.hub.ms_from_beginning(standing.since);
             (peer.node, (standing.is_up, since_ms, standing.refusal.clone(), peer.lane(LaneKind::Small).bytes()))
         });
         links.collect()

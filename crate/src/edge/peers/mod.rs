@@ -40,7 +40,7 @@ pub const NODE_KEY: &str = "dkv-node";
 pub const TO_KEY: &str = "dkv-to";
 pub const LANE_KEY: &str = "dkv-lane";
 
-/// An empty message, framed. It says that its sender lives; whoever gets one answers with one.
+/// An empty message, framed: is somebody there? Whoever gets one answers with one.
 pub const BEAT: &[u8] = &[0; 5];
 
 /// Which of the two streams to a node.
