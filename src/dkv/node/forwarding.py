@@ -16,7 +16,7 @@ from dkv.ports.edge import CallBatch
 from dkv.ports.peers import Link
 from dkv.services.calls import fail
 from dkv.services.turn import Turn
-from dkv.wire.peer import Answer, pack_answers, pack_calls, parse_answers, parse_calls
+from dkv.wire.peer import Answer, pack_answers, pack_calls, parse_answers, parse_calls, spans
 
 
 class HandedOver(NamedTuple):
@@ -102,7 +102,11 @@ class Forwarding:
                     answer = Answer(taken.number, code, retry_after_ms, reason.encode(), details)
                     by_node.setdefault(taken.node, []).append(answer)
             turn.finished = [finish for finish in turn.finished if finish[0] >= 0]
-        return [(node, pack_answers(answers)) for node, answers in by_node.items()]
+        return [
+            (node, pack_answers(answers[span]))
+            for node, answers in by_node.items()
+            for span in spans(len(each.payload) for each in answers)
+        ]
 
     def forget(self, closed: Iterable[int]) -> None:
         """These callers have gone: their answers reach nobody."""

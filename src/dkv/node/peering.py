@@ -1,6 +1,6 @@
 """What a node says to its peers and hears from them in a turn, for all of its vBuckets together.
 
-Parts for one node leave in one message at the end of the turn. What cannot be read is a peer's bug or a newer release:
+Parts for one node leave together at the end of the turn. What cannot be read is a peer's bug or a newer release:
 it is counted and passed over, as a lost message would be.
 """
 
@@ -13,7 +13,7 @@ from dkv.ports.clock import Now
 from dkv.ports.edge import CallBatch
 from dkv.ports.peers import Link, Peers
 from dkv.services.turn import Turn
-from dkv.wire.peer import Kind, Part, pack, parse, parse_number, parse_numbers
+from dkv.wire.peer import Kind, Part, pack, parse, parse_number, parse_numbers, spans
 
 LINKS_INTERVAL_MS = 20
 """Between two looks at the links: what waits for an answer over a broken one is told so late at most."""
@@ -101,9 +101,9 @@ class Peering:
     def hand_over(self, node: int, vbucket: int, batch: CallBatch, now: Now) -> None:
         """`node` leads the vBucket: it answers these calls."""
         method, call_ids, messages = batch
-        self.tell(
-            node, Kind.CALLS, vbucket, self.forwarding.hand_over(node, self._paths[method], call_ids, messages, now)
-        )
+        for span in spans(map(len, messages)):
+            part = self.forwarding.hand_over(node, self._paths[method], call_ids[span], messages[span], now)
+            self.tell(node, Kind.CALLS, vbucket, part)
 
     def tell(self, node: int, kind: Kind, vbucket: int, body: bytes) -> None:
         """To be sent at the end of the turn."""
@@ -129,4 +129,4 @@ class Peering:
         """Everything said in this turn leaves."""
         if self._outbox:
             outbox, self._outbox = self._outbox, {}
-            self.peers.send([(node, pack(parts)) for node, parts in outbox.items()])
+            self.peers.send([(node, message) for node, parts in outbox.items() for message in pack(parts)])

@@ -13,6 +13,7 @@ from dkv.vbucket.outcomes import EntryOutcomes, encode_outcomes
 from dkv.vbucket.rows import encode_row
 from dkv.vbucket.staging import Staged, encode_staged
 from dkv.wire import messages as wire
+from dkv.wire import peer
 from dkv.wire.errors import to_details
 
 _TEXTS = {
@@ -59,6 +60,12 @@ SEEDS: dict[str, list[bytes]] = {
     "manifest": [json.dumps(json.loads(_MANIFEST)).encode(), b'{"format": 1e999}', b"[" * 99, b'{"format": "x"}'],
     "wire": [request.SerializeToString() for request in _REQUESTS]
     + [wire.GetResponse(status=wire.Status(), value=b"v", found=True, expireTS=1).SerializeToString()],
+    "peer": [
+        *peer.pack([(peer.Kind.RAFT, 1, b"raft"), (peer.Kind.READ_INDEX, 2, peer.pack_number(3))]),
+        peer.pack_calls("/dkv.serverpb.DKV/Put", 7, [b"\x0a\x01k", b""]),
+        peer.pack_answers([peer.Answer(7, 0, -1, b"", b"reply"), peer.Answer(8, 8, 100, b"full", b"")]),
+        peer.pack_numbers(3, 4),
+    ],
     "status": [b"\x03" + to_details(LimitExceeded("keys", 1, 2, 0)), b"\x08" + to_details(Overloaded("full", 5))],
     "services": [
         bytes((method, 0)) + request.SerializeToString()

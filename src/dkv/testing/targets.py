@@ -30,6 +30,7 @@ from dkv.vbucket.rows import decode_expiry_key, decode_row, encode_row, expiry_r
 from dkv.vbucket.sessions import Sessions
 from dkv.vbucket.staging import decode_staged, encode_staged
 from dkv.wire import kv, messages, replies
+from dkv.wire import peer as frames
 from dkv.wire.errors import from_status
 
 SERVICES = Services(Limits(value_bytes_max=50, request_bytes_max=100, reply_bytes_max=60), NodeIdentity(role="master"))
@@ -105,6 +106,18 @@ def _parsed(kind: type[Message], data: bytes) -> Message | None:
         return kind.FromString(data)
     except DecodeError:
         return None
+
+
+def peer(data: bytes) -> None:
+    """What another node sends is refused, or has one spelling: a message, and the bodies of its parts."""
+    with contextlib.suppress(InvalidRequest):
+        assert b"".join(frames.pack(frames.parse(data))) == data
+    with contextlib.suppress(InvalidRequest):
+        assert frames.pack_calls(*frames.parse_calls(data)) == data
+    with contextlib.suppress(InvalidRequest):
+        assert frames.pack_answers(frames.parse_answers(data)) == data
+    with contextlib.suppress(InvalidRequest):
+        assert frames.pack_numbers(*frames.parse_numbers(data)) == data
 
 
 def status(data: bytes) -> None:
@@ -199,7 +212,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         *(entry, rows, metadata, outcomes, sessions, manifest),
-        *(wire, status, services, commands, http),
+        *(wire, peer, status, services, commands, http),
         *(arguments, environment, yaml, ini, urls),
     )
 }

@@ -5,7 +5,7 @@ not of one release, and a stream may break anywhere: everything is checked, and 
 the bytes only claim.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from struct import Struct
 from struct import error as struct_error
@@ -49,13 +49,37 @@ class Answer(NamedTuple):
     """The reply of a call that is well; else a serialised google.rpc.Status, or nothing."""
 
 
-def pack(parts: Iterable[Part]) -> bytes:
-    """One message."""
+MESSAGE_BYTES = 1 << 20
+"""What fills a message: small beside what a link holds, so that what it has to drop is little."""
+
+
+def pack(parts: Iterable[Part]) -> list[bytes]:
+    """The parts in messages, in order. A message that is full takes no more; a part is never split."""
     head = _PART.pack
+    messages: list[bytes] = []
     pieces: list[bytes] = []
+    size = 0
     for kind, vbucket, body in parts:
         pieces += head(kind, vbucket, len(body)), body
-    return b"".join(pieces)
+        size += len(body)
+        if size >= MESSAGE_BYTES:
+            messages.append(b"".join(pieces))
+            pieces, size = [], 0
+    if pieces:
+        messages.append(b"".join(pieces))
+    return messages
+
+
+def spans(sizes: Iterable[int]) -> Iterator[slice]:
+    """How to cut a list of items of these sizes: each slice but the last is a message's worth, and not an item more."""
+    low, high, size = 0, 0, 0
+    for high, each in enumerate(sizes, 1):
+        size += each
+        if size >= MESSAGE_BYTES:
+            yield slice(low, high)
+            low, size = high, 0
+    if low < high:
+        yield slice(low, high)
 
 
 def parse(message: bytes) -> list[Part]:

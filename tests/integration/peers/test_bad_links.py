@@ -45,6 +45,16 @@ def test_link_comes_back_after_the_other_node_restarted(nodes: Any) -> None:
     assert again.receive(1) == [(1, b"welcome")]
 
 
+def test_link_that_broke_for_a_moment_says_since_when_it_holds(nodes: Any) -> None:
+    """Whoever waits for an answer can tell that it may have been lost, whichever direction broke."""
+    first, second = nodes.pair()
+    since = [first.link(second).since_ms, second.link(first).since_ms]
+    second.peers.forget(1)
+    second.peers.know(1, first.address)
+    nodes.eventually(lambda: nodes.are_up(first, second) and first.link(second).since_ms > since[0])
+    assert second.link(first).since_ms > since[1]
+
+
 def test_node_that_never_reads_costs_a_bounded_queue_and_loses_the_oldest(nodes: Any) -> None:
     """What arrives is what had left already, and the end; in order."""
     sender = nodes.make(1, queue_bytes_max=1 << 20, silence_ms=60_000)

@@ -64,7 +64,6 @@ pub fn accept(hub: &Arc<Hub>, request: Request<RequestBody>) -> Result<Incoming,
         return Err(Status::new(UNAVAILABLE, format!("node {} takes no turns now", hub.node)));
     }
     let number = peer.begin(kind);
-    peer.heard();
     peer.nudge.notify_waiters(); // it lives: no need to wait with our own streams
     let decoder = Decoder::new(hub.limits.message_bytes_max);
     Ok(Incoming { hub: hub.clone(), peer, kind, number, body: request.into_body(), decoder, messages: Vec::new() })
@@ -85,7 +84,7 @@ impl Incoming {
                 Some(Err(error)) => return Poll::Ready(Err(Status::new(CANCELLED, error.to_string()))),
                 None => return Poll::Ready(Err(Status::ok())),
             };
-            self.peer.heard();
+            self.peer.heard(self.kind);
             self.decoder.push(data);
             let taken = self.take_messages();
             if !self.messages.is_empty() && self.hub.inbox.put(self.peer.node, self.kind, &mut self.messages) {
@@ -118,5 +117,11 @@ impl Incoming {
             }
             FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
         }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.peer.finish(self.kind, self.number);
     }
 }

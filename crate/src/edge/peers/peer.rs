@@ -13,9 +13,10 @@ use crate::edge::address::Address;
 
 /// How it stands with a node.
 ///
-/// Invariant: up means that each has lately heard the other. Our small stream is accepted, a beat on it was answered, and
-/// its own stream has brought something, all within the silence that is allowed. So it is down within that time when
-/// either direction fails, however it does.
+/// Invariant: up means that each has lately heard the other on the lane of small messages. Our stream is accepted, a beat
+/// on it was answered, and its own stream has brought something, all within the silence that is allowed. So it is down
+/// within that time when either direction fails, however it does; and when a stream was replaced, for a moment at least,
+/// so that `since` tells whether something may have been lost.
 pub struct Standing {
     is_accepted: bool,
     answered_at: Option<Instant>,
@@ -137,15 +138,33 @@ impl Peer {
         }
     }
 
-    pub fn heard(&self) {
-        self.standing.lock().note(|standing, now| standing.heard_at = Some(now));
+    pub fn heard(&self, kind: LaneKind) {
+        if kind == LaneKind::Small {
+            self.standing.lock().note(|standing, now| standing.heard_at = Some(now));
+        }
     }
 
     /// Begins to read a stream; the one before it ends. Returns its number.
     pub fn begin(&self, kind: LaneKind) -> usize {
         let number = self.streams.fetch_add(1, Relaxed) + 1;
         replace(&self.reading[kind as usize], number);
+        self.lost(kind);
+        self.heard(kind);
         number
+    }
+
+    /// A stream of that number is read no more.
+    pub fn finish(&self, kind: LaneKind, number: usize) {
+        if self.reads(kind, number, Waker::noop()) {
+            self.lost(kind);
+        }
+    }
+
+    /// What it had sent may be lost: the link is down, if only for a moment.
+    fn lost(&self, kind: LaneKind) {
+        if kind == LaneKind::Small {
+            self.standing.lock().note(|standing, _| standing.heard_at = None);
+        }
     }
 
     /// Is this still the stream to read? Its reader is woken when it no longer is.
