@@ -13,7 +13,7 @@ from dkv.ports.clock import Now
 from dkv.ports.edge import CallBatch
 from dkv.ports.peers import Link, Peers
 from dkv.services.turn import Turn
-from dkv.wire.peer import Kind, Part, pack, parse, parse_number, parse_numbers, spans
+from dkv.wire.peer import Kind, Part, pack_all, parse, parse_number, parse_numbers, spans
 
 LINKS_INTERVAL_MS = 20
 """Between two looks at the links: what waits for an answer over a broken one is told so late at most."""
@@ -129,4 +129,4 @@ class Peering:
         """Everything said in this turn leaves."""
         if self._outbox:
             outbox, self._outbox = self._outbox, {}
-            self.peers.send([(node, message) for node, parts in outbox.items() for message in pack(parts)])
+            self.peers.send([(node, message) for node, parts in outbox.items() for message in pack_all(parts)])

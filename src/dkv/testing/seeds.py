@@ -61,7 +61,7 @@ SEEDS: dict[str, list[bytes]] = {
     "wire": [request.SerializeToString() for request in _REQUESTS]
     + [wire.GetResponse(status=wire.Status(), value=b"v", found=True, expireTS=1).SerializeToString()],
     "peer": [
-        *peer.pack([(peer.Kind.RAFT, 1, b"raft"), (peer.Kind.READ_INDEX, 2, peer.pack_number(3))]),
+        peer.pack([(peer.Kind.RAFT, 1, b"raft"), (peer.Kind.READ_INDEX, 2, peer.pack_number(3))]),
         peer.pack_calls("/dkv.serverpb.DKV/Put", 7, [b"\x0a\x01k", b""]),
         peer.pack_answers([peer.Answer(7, 0, -1, b"", b"reply"), peer.Answer(8, 8, 100, b"full", b"")]),
         peer.pack_numbers(3, 4),

@@ -53,21 +53,18 @@ MESSAGE_BYTES = 1 << 20
 """What fills a message: small beside what a link holds, so that what it has to drop is little."""
 
 
-def pack(parts: Iterable[Part]) -> list[bytes]:
-    """The parts in messages, in order. A message that is full takes no more; a part is never split."""
+def pack(parts: Iterable[Part]) -> bytes:
+    """One message."""
     head = _PART.pack
-    messages: list[bytes] = []
     pieces: list[bytes] = []
-    size = 0
     for kind, vbucket, body in parts:
         pieces += head(kind, vbucket, len(body)), body
-        size += len(body)
-        if size >= MESSAGE_BYTES:
-            messages.append(b"".join(pieces))
-            pieces, size = [], 0
-    if pieces:
-        messages.append(b"".join(pieces))
-    return messages
+    return b"".join(pieces)
+
+
+def pack_all(parts: Sequence[Part]) -> list[bytes]:
+    """The parts in messages, in order. A message that is full takes no more; a part is never split."""
+    return [pack(parts[span]) for span in spans(len(body) for _, _, body in parts)]
 
 
 def spans(sizes: Iterable[int]) -> Iterator[slice]:

@@ -11,6 +11,7 @@ from dkv.wire.peer import (
     Kind,
     Part,
     pack,
+    pack_all,
     pack_answers,
     pack_calls,
     pack_number,
@@ -40,7 +41,7 @@ PARTS: list[Part] = [
 def test_message_with_every_kind_has_the_golden_bytes_and_comes_back_equal() -> None:
     """Nodes of two releases understand each other: the bytes never change."""
     golden = bytes.fromhex(GOLDEN.read_text())
-    assert pack(PARTS) == [golden]
+    assert pack(PARTS) == golden
     assert parse(golden) == PARTS
 
 
@@ -56,10 +57,10 @@ def test_parts_of_many_bytes_leave_in_several_messages_in_order() -> None:
     """None is split, none lost, and a message takes no part once it is full."""
     half = bytes(MESSAGE_BYTES // 2)
     parts: list[Part] = [(1, number, half * (number % 4)) for number in range(9)]
-    messages = pack(parts)
+    messages = pack_all(parts)
     assert [part for message in messages for part in parse(message)] == parts
     assert [len(parse(message)) for message in messages] == [3, 1, 3, 1, 1]
-    assert pack([]) == []
+    assert pack_all([]) == []
 
 
 def test_list_is_cut_where_a_message_is_full() -> None:
@@ -73,7 +74,7 @@ def test_list_is_cut_where_a_message_is_full() -> None:
 @pytest.mark.parametrize("cut", [1, 8, 9, 12, 13, 30])
 def test_message_that_ends_inside_a_part_is_refused(cut: int) -> None:
     """Nothing of it is believed."""
-    whole = pack(PARTS)[0]
+    whole = pack(PARTS)
     with pytest.raises(InvalidRequest, match=f"message of {len(whole) - cut} bytes ends inside a part"):
         parse(whole[:-cut])
 
