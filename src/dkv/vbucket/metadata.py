@@ -5,7 +5,7 @@ says which; the log is replayed from there. Layout in docs/formats/rows.md.
 """
 
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, pack
 from struct import error as struct_error
 
 from dkv.model.errors import Corrupt
@@ -52,7 +52,7 @@ def encode_metadata(metadata: Metadata) -> bytes:
         m.history_id,
         m.members[4],
     )
-    return head + b"".join(Struct(f">H{len(ids)}Q").pack(len(ids), *ids) for ids in m.members[:4])
+    return head + b"".join([pack(f">H{len(ids)}Q", len(ids), *ids) for ids in m.members[:4]])
 
 
 def decode_metadata(row: bytes) -> Metadata:
