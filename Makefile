@@ -116,8 +116,8 @@ fmt: .build/venv
 sim: build
 	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS) --first $(FIRST) --steps $(STEPS) --nodes $(NODES)
 
-# A third of the time each for mutated frames, for connections that come and go, and for simulations; and a hundred
-# kills, which take as long as they take.
+# A third of the time each for mutated frames, for connections that come and go, and for simulations; and kills, a
+# hundred in ten minutes, with backups and restores under way, which take as long as they take.
 soak: build
 	@SOAK_MINUTES=$$(( ($(MINUTES) + 2) / 3 )) $(BIN)/python -m pytest tests/integration/hostile \
 	    tests/integration/test_kill_minus_nine.py tests/integration/test_backup_and_restore.py -rs --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)

@@ -24,7 +24,7 @@ use super::outbox::{Batch, HttpReply, Outbox};
 use super::peers::Hub;
 use super::stats::Stats;
 use super::status::{Status, CANCELLED, RESOURCE_EXHAUSTED};
-use super::unread::{Unread, UNREAD_TEXT};
+use super::unread::{hold_short, Unread, UNREAD_TEXT};
 use crate::bell::Bell;
 
 /// The low bits of a call id are its place in the table, the rest counts up.
@@ -342,8 +342,7 @@ impl Network {
         for (id, message) in batch.replies {
             self.with_call(id, |call| {
                 call.answered = Some(now);
-                call.chunks.push_back(message);
-                call.finish = Some(Status::ok());
+                self.reply_at_once(call, message);
             });
         }
         for (id, chunks, unread) in batch.long_replies {
@@ -397,6 +396,18 @@ impl Network {
         if !more {
             calls.remove(&id);
         }
+    }
+
+    fn reply_at_once(&self, call: &mut OpenCall, message: Bytes) {
+        let Settings { unread_bytes_max, unread_bytes_max_per_connection, .. } = self.shared.settings;
+        let connection = (&call.connection, unread_bytes_max_per_connection);
+        call.finish = match hold_short(message, (&self.shared.load, unread_bytes_max), connection) {
+            Some(message) => {
+                call.chunks.push_back(message);
+                Some(Status::ok())
+            }
+            None => Some(self.shared.overloaded(UNREAD_TEXT)),
+        };
     }
 
     fn reply_at_length(&self, call: &mut OpenCall, chunks: Vec<Bytes>, mut unread: Unread) {

@@ -68,7 +68,7 @@ EDGE = (
     Family("streams", "dkv_edge_streams", _GAUGE, "Open reply streams."),
     Family("inbox_calls", "dkv_edge_inbox_calls", _GAUGE, "Calls that wait for a turn."),
     Family("inbox_bytes", "dkv_edge_inbox_bytes", _GAUGE, "Bytes of requests that wait for a turn."),
-    Family("unread_bytes", "dkv_edge_unread_bytes", _GAUGE, "Bytes of long replies that their callers have not read."),
+    Family("unread_bytes", "dkv_edge_unread_bytes", _GAUGE, "Bytes of replies that are not read yet, tiny ones aside."),
     Family("overloaded", "dkv_edge_overloaded", _COUNTER, "Calls and connections refused for want of room."),
 )
 LOG = (

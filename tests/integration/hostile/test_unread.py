@@ -29,6 +29,29 @@ def test_replies_that_http2_holds_count_as_unread(
         eventually(lambda: echo.server.stats()["unread_bytes"] == 0)
 
 
+def test_short_replies_that_http2_holds_count_as_unread(
+    make_echo: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    """As long ones do; and those who asked before the bound was reached get theirs when they read."""
+    echo = make_echo(unread_bytes_max_per_connection=100_000)
+    with Peer(echo.address, TIGHT) as peer:
+        peer.send(*(call(stream, "/t.T/Big", b"8000") for stream in range(1, 200, 2)))
+        eventually(lambda: echo.count("/t.T/Big", EXHAUSTED) == 100 - 12)
+        assert 90_000 < echo.server.stats()["unread_bytes"] <= 100_000
+        assert echo.serves()
+        peer.send(window(0, 1 << 24), *(window(stream, 1 << 20) for stream in range(1, 200, 2)))
+        eventually(lambda: echo.server.stats()["unread_bytes"] == 0)
+
+
+def test_tiny_replies_are_not_counted(make_echo: Callable[..., Any], eventually: Callable[..., None]) -> None:
+    """What bounds them is how many streams a connection may have."""
+    echo = make_echo(unread_bytes_max_per_connection=10_000)
+    with Peer(echo.address, TIGHT) as peer:
+        peer.send(*(call(stream, "/t.T/Big", b"1000") for stream in range(1, 200, 2)))
+        eventually(lambda: echo.count("/t.T/Big", 0) == 100)
+        assert echo.server.stats()["unread_bytes"] == 0
+
+
 def test_connection_that_stands_still_with_much_unread_is_dropped(make_echo: Callable[..., Any]) -> None:
     """It answers pings, so it lives; but the room for unread replies is everyone's."""
     echo = make_echo(unread_timeout_ms=200, unread_bytes_max_per_connection=1_000_000)
