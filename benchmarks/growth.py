@@ -1,10 +1,10 @@
 """How the server grows: Get and Put by number of keys and by size of values, a table and plots.
 
-Each row is a server of its own. It is filled in random order and left alone until its engine has nothing to do any
-more; then a hundred tasks of the async client get random keys of those that are there, and after that put new values to
-random ones. Rates are what one client process and the server reach together on one machine; the server's processor time
-for a call is its own, and what is compared: with more keys a call may take as much longer as the logarithm of their
-number has grown, not more.
+Each row is a server of its own. It is filled in random order, left alone until its engine has nothing to do any more,
+and read once from end to end, so that no cache is cold; then a hundred tasks of the async client get random keys, and
+after that put new values to random ones. Rates are what one client process and the server reach together on one
+machine; the server's processor time for a call is its own, and what is compared: with more keys a call may take as much
+longer as the logarithm of their number has grown, not more.
 
 A row that was measured is kept, so that a run may be stopped, or taken in pieces (`--rows`): the next run of the same
 commit goes on behind it, and the one that measures the last row writes the results.
@@ -28,7 +28,7 @@ from run import commit
 import dkv.aio
 
 TASKS = 100
-FILLERS = 4
+WORKERS = 4
 BATCH_BYTES = 1 << 20
 BATCH_KEYS = 1_000
 STRIDE = 7_368_787
@@ -55,21 +55,43 @@ class Values:
         return self._pool[start : start + self.size]
 
 
-async def fill(server: Dkv, client: dkv.aio.AsyncClient, keys: int, values: Values) -> tuple[float, float]:
-    """(keys a second, server time of a key in us, with all the engine makes of it afterwards)."""
-    count = max(1, min(BATCH_KEYS, BATCH_BYTES // values.size))
+async def in_batches(keys: int, value_bytes: int, work: Callable[[range], Awaitable[object]]) -> None:
+    """All keys, as many at once as make a call of a good size, by a few tasks."""
+    count = max(1, min(BATCH_KEYS, BATCH_BYTES // value_bytes))
     starts = iter(range(0, keys, count))
 
     async def worker() -> None:
         for start in starts:
-            numbers = range(start, min(start + count, keys))
-            await client.put_many([(key(number * STRIDE % keys), values.any()) for number in numbers])
+            await work(range(start, min(start + count, keys)))
+
+    await asyncio.gather(*(worker() for _ in range(WORKERS)))
+
+
+async def fill(server: Dkv, client: dkv.aio.AsyncClient, keys: int, values: Values) -> tuple[float, float]:
+    """(keys a second, server time of a key in us, with all the engine makes of it afterwards)."""
+
+    async def put(numbers: range) -> None:
+        await client.put_many([(key(number * STRIDE % keys), values.any()) for number in numbers])
 
     began, cpu = time.perf_counter(), server.cpu_seconds()
-    await asyncio.gather(*(worker() for _ in range(FILLERS)))
+    await in_batches(keys, values.size, put)
     rate = keys / (time.perf_counter() - began)
     await settle(server)
     return rate, (server.cpu_seconds() - cpu) / keys * 1e6
+
+
+async def read_all(client: dkv.aio.AsyncClient, keys: int, value_bytes: int) -> None:
+    """Brings into the engine's cache what there is room for; every key must be there."""
+    found = 0
+
+    async def get(numbers: range) -> None:
+        nonlocal found
+        pairs = await client.get_many([key(number) for number in numbers])
+        found += len(pairs)
+
+    await in_batches(keys, value_bytes, get)
+    if found < keys:
+        raise RuntimeError(f"{keys - found} keys were not found")
 
 
 async def settle(server: Dkv) -> None:
@@ -106,19 +128,16 @@ async def measure(server: Dkv, keys: int, value_bytes: int, seconds: float) -> C
     values = Values(value_bytes)
     async with dkv.aio.connect(f"dkv://{server.address}?timeout=60s") as client:
         filled_per_second, fill_us = await fill(server, client, keys, values)
-        missing = 0
+        await read_all(client, keys, value_bytes)
 
         async def get() -> None:
-            nonlocal missing
-            missing += await client.get(key(random.randrange(keys))) is None
+            await client.get(key(random.randrange(keys)))
 
         async def put() -> None:
             await client.put(key(random.randrange(keys)), values.any())
 
         await load(server, 1, get)
         gets = await load(server, seconds, get)
-        if missing:
-            raise RuntimeError(f"{missing} keys were not found")
         await load(server, 1, put)
         return Cell(keys, value_bytes, filled_per_second, fill_us, gets, await load(server, seconds, put))
 
