@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -42,7 +43,7 @@ pub struct Target {
     pub address: Address,
     /// The address as written, for error texts.
     pub name: String,
-    pub authority: String,
+    pub authority: Authority,
     pub reply_bytes_max: usize,
 }
 
@@ -239,21 +240,22 @@ impl Channel {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Status> {
-        let uri = format!("http://{}{}", self.target.authority, call.path);
-        let built = Request::builder()
-            .method("POST")
-            .uri(uri)
-            .header(TE, HeaderValue::from_static("trailers"))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
-            .header(USER_AGENT, HeaderValue::from_static(AGENT))
-            .body(Full::new(encode(&call.message)));
-        let mut request = built.map_err(|error| Status::new(INTERNAL, format!("cannot make the request: {error}")))?;
+        let uri =
+            Uri::builder().scheme("http").authority(self.target.authority.clone()).path_and_query(call.path.clone());
+        let uri = uri.build().map_err(|error| Status::new(INTERNAL, format!("cannot make the request: {error}")))?;
+        let mut request = Request::new(Full::new(encode(&call.message)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(timeout) = call.timeout {
             if let Ok(value) = HeaderValue::try_from(format_timeout(timeout)) {
-                request.headers_mut().insert("grpc-timeout", value);
+                headers.insert("grpc-timeout", value);
             }
         }
-        request.headers_mut().extend(call.metadata.clone());
+        headers.extend(call.metadata.clone());
         Ok(request)
     }
 

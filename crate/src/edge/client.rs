@@ -74,9 +74,8 @@ impl Client {
     pub fn new(address: &str, authority: Option<String>, reply_bytes_max: usize) -> PyResult<Client> {
         let parsed = Address::parse(address).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let authority = authority.unwrap_or_else(|| parsed.authority().to_owned());
-        if authority.parse::<http::uri::Authority>().is_err() {
-            return Err(PyValueError::new_err(format!("invalid authority {authority:?}")));
-        }
+        let authority =
+            authority.parse().map_err(|_| PyValueError::new_err(format!("invalid authority {authority:?}")))?;
         let target = Arc::new(Target { address: parsed, name: address.to_owned(), authority, reply_bytes_max });
         Ok(Client { target, channel: Mutex::default(), is_closed: AtomicBool::new(false) })
     }

@@ -208,3 +208,47 @@ impl Drop for EdgeLoopClient {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::edge::channel::Fate;
+    use crate::edge::status::Status;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    fn ended() -> (Outcome, Bytes) {
+        (Outcome { status: Status::ok(), fate: Fate::Answered }, Bytes::new())
+    }
+
+    /// The rings since the last look.
+    fn rings(ear: &mut UnixStream) -> usize {
+        ear.read(&mut [0; 64]).unwrap_or(0)
+    }
+
+    #[test]
+    fn a_loop_is_woken_once_until_it_takes_what_has_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut ear, bell) = UnixStream::pair().unwrap();
+            ear.set_nonblocking(true).unwrap();
+            let bell = LoopBell::duplicate_of(bell.as_raw_fd().into()).unwrap();
+            let mailbox =
+                Arc::new(Mailbox { news: Mutex::default(), open: Mutex::default(), told: Notify::new(), bell });
+            tokio::spawn(mailbox.clone().ring_when_told());
+            (1..RING_AT as u64).for_each(|id| mailbox.put_outcome(id, ended()));
+            assert_eq!(rings(&mut ear), 0); // other tasks may have more
+            tokio::task::yield_now().await;
+            assert_eq!(rings(&mut ear), 1);
+            (0..100).for_each(|id| mailbox.put_outcome(id, ended()));
+            tokio::task::yield_now().await;
+            assert_eq!(rings(&mut ear), 0);
+            assert_eq!(mailbox.take().replied.len(), RING_AT - 1 + 100);
+            (0..RING_AT as u64).for_each(|id| mailbox.put_outcome(id, ended()));
+            assert_eq!(rings(&mut ear), 1); // so many do not wait for other tasks
+            tokio::task::yield_now().await;
+            assert_eq!(rings(&mut ear), 0);
+        });
+    }
+}

@@ -169,21 +169,20 @@ class AsyncClient:
         try:
             call = next(operation)
             while True:
-                call = operation.send(await self._call(call, deadline_s))
+                send = self._write if call.is_write else self._exchange
+                call = operation.send(await send(call, deadline_s))
         except StopIteration as done:
             result: T = done.value
             return result
         except MalformedReply as garbage:
             raise bad_reply(garbage, call.is_write) from garbage
 
-    async def _call(self, call: Call, deadline_s: float) -> bytes:
-        if not call.is_write:
-            return await self._exchange(call, None, deadline_s)
+    async def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
             write = self._line.begin() or await self._begin(deadline_s)
             is_answered = False
             try:
-                reply = await self._exchange(call, write, deadline_s)
+                reply = await self._exchange(call, deadline_s, write)
                 is_answered = True
                 return reply
             except StartOver:
@@ -193,7 +192,7 @@ class AsyncClient:
                 if self._waiting:
                     self._let_begin()
 
-    async def _exchange(self, call: Call, write: Write | None, deadline_s: float) -> bytes:
+    async def _exchange(self, call: Call, deadline_s: float, write: Write | None = None) -> bytes:
         exchange: Exchange | None = None
         while True:
             left_s = deadline_s - time.monotonic()

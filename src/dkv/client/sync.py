@@ -261,21 +261,20 @@ class Client:
         try:
             call = next(operation)
             while True:
-                call = operation.send(self._call(call, deadline_s))
+                send = self._write if call.is_write else self._exchange
+                call = operation.send(send(call, deadline_s))
         except StopIteration as done:
             result: T = done.value
             return result
         except MalformedReply as garbage:
             raise bad_reply(garbage, call.is_write) from garbage
 
-    def _call(self, call: Call, deadline_s: float) -> bytes:
-        if not call.is_write:
-            return self._exchange(call, None, deadline_s)
+    def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
             write = self._begin(deadline_s)
             is_answered = False
             try:
-                reply = self._exchange(call, write, deadline_s)
+                reply = self._exchange(call, deadline_s, write)
                 is_answered = True
                 return reply
             except StartOver:
@@ -283,7 +282,7 @@ class Client:
             finally:
                 self._end(write, is_answered)
 
-    def _exchange(self, call: Call, write: Write | None, deadline_s: float) -> bytes:
+    def _exchange(self, call: Call, deadline_s: float, write: Write | None = None) -> bytes:
         exchange: Exchange | None = None
         while True:
             left_s = deadline_s - time.monotonic()
