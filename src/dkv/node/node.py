@@ -10,7 +10,7 @@ owns no policy: services say what calls mean, the replica says what entries mean
 Invariant kept here: a failed write or sync of log or engine leaves as `StorageFailed` and is never retried (6).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from dkv.jobs.restore import Target
@@ -23,8 +23,10 @@ from dkv.node.forwarding import Forwarding
 from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
+from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
+from dkv.node.scattering import Scattering
 from dkv.node.snapshots import Snapshots
 from dkv.node.throttle import Throttle
 from dkv.node.turns import Turns
@@ -34,9 +36,9 @@ from dkv.ports.clock import Clock, Now, Random
 from dkv.ports.consensus import Consensus
 from dkv.ports.edge import CallBatch, Edge
 from dkv.ports.peers import Peers
-from dkv.ports.store import Store
+from dkv.ports.store import Scan, Store
 from dkv.services.registry import Services
-from dkv.services.turn import Turn
+from dkv.services.turn import ScanRequest, Turn
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
 
@@ -72,11 +74,13 @@ class Node:
         free_bytes_min: int = 0,
         meter: Meter | None = None,
         retention: Retention = DEFAULT_RETENTION,
+        others: Sequence[Replica] = (),
         peers: Peers | None = None,
         node_of: Callable[[int], int] = int,
         write_timeout_ms: int = WRITE_TIMEOUT_MS,
     ) -> None:
-        """`peers`: the other nodes, None for a server that stands alone. `node_of`: where a replica lives."""
+        """`others`: the replicas of all other vBuckets of the database. `peers`: the other nodes, None for a server
+        that stands alone. `node_of`: where a replica lives."""
         self.edge: Edge = edge
         self.consensus: Consensus = consensus
         self.store: Store = store
@@ -111,7 +115,14 @@ class Node:
         )
         self._random, self._retention = random, retention
         self.sole: Hosted = self.host(replica)
-        """The one that speaks for the node where only one can."""
+        """The first, which speaks for the node where only one can."""
+        self.scattering: Scattering | None = None
+        """Where there are others, too."""
+        if others:
+            for each in others:
+                self.host(each)
+            self.scattering = Scattering([path for path, _ in services.methods], sorted(self.vbuckets))
+            self.sole.scans.open_rows = self._merged_rows
         self.snapshots: Snapshots | None = None
         if self.peering is not None:
             self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self.vbuckets.get)
@@ -137,10 +148,12 @@ class Node:
         meter.begin(sum(len(call_ids) for _, call_ids, _ in calls))
         turns = Turns(self.vbuckets, now)
         home = turns[self.sole.vbucket]
+        for vbucket, batch in self._route(calls, turns):
+            if not self._hand_over(vbucket, batch, now):
+                self.services.accept(*batch, turns[vbucket])
         if self.peering is not None:
-            calls = self._hand_over(calls, self.peering, now) + self._hear(self.peering, home, now)
-        for method, call_ids, messages in calls:
-            self.services.accept(method, call_ids, messages, home)
+            for vbucket, batch in self._hear(self.peering, home, now):
+                self.services.accept(*batch, turns[vbucket])
         if requests:
             self.services.accept_http(requests, home)
         if closed:
@@ -210,7 +223,7 @@ class Node:
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
-        if self.services.has_work:
+        if self.services.has_work or (self.scattering is not None and self.scattering.has_work):
             return 0
         if self.snapshots is not None and self.snapshots.patience_ms is not None:
             wait_ms = min(wait_ms, self.snapshots.patience_ms)
@@ -219,23 +232,33 @@ class Node:
             wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
         return wait_ms
 
-    def _hand_over(self, calls: list[CallBatch], peering: Peering, now: Now) -> list[CallBatch]:
-        """Writes are the leader's to answer, if it is another node that can be reached; the rest is ours."""
-        hosted = self.sole
-        leader = hosted.leader_node
-        if hosted.is_leader or not peering.is_linked(leader):
-            return calls
-        ours: list[CallBatch] = []
-        for batch in calls:
-            if batch[0] in self.services.writes:
-                peering.hand_over(leader, hosted.vbucket, batch, now)
-            else:
-                ours.append(batch)
-        return ours
+    def _route(self, calls: list[CallBatch], turns: Turns) -> Iterable[tuple[int, CallBatch]]:
+        """The calls by the vBucket that answers them."""
+        if self.scattering is not None:
+            return self.scattering.route(calls, turns, self.sole.vbucket)
+        return [(self.sole.vbucket, batch) for batch in calls]
 
-    def _hear(self, peering: Peering, home: Turn, now: Now) -> list[CallBatch]:
+    def _hand_over(self, vbucket: int, batch: CallBatch, now: Now) -> bool:
+        """Writes are the leader's to answer, if it is another node that can be reached; the rest is ours."""
+        if self.peering is None or batch[0] not in self.services.writes:
+            return False
+        hosted = self.vbuckets[vbucket]
+        if hosted.is_leader or not self.peering.is_linked(hosted.leader_node):
+            return False
+        self.peering.hand_over(hosted.leader_node, vbucket, batch, now)
+        return True
+
+    def _hear(self, peering: Peering, home: Turn, now: Now) -> list[tuple[int, CallBatch]]:
         assert self.snapshots is not None
         return peering.receive(self.vbuckets.get, self.snapshots, home, now)
+
+    def _merged_rows(self, request: ScanRequest) -> tuple[Scan, int]:
+        """Of all vBuckets, those that have expired left out."""
+        scans = []
+        for hosted in self.vbuckets.values():
+            start, end = hosted.replica.data_range(request.start, request.end)
+            scans.append((self.store.scan(start, end, reverse=request.reverse), hosted.replica.log_time))
+        return MergedScan(scans, reverse=request.reverse), 0
 
     def _want_snapshot(self, vbucket: int, replica: int, now: Now) -> None:
         assert self.snapshots is not None
@@ -247,6 +270,8 @@ class Node:
             hosted.forget(closed)
         self.services.forget(closed)
         self.jobs.forget(closed)
+        if self.scattering is not None:
+            self.scattering.forget(closed)
         if self.peering is not None:
             self.peering.forwarding.forget(closed)
 
@@ -297,6 +322,8 @@ class Node:
 
     def _emit(self, turn: Turn) -> None:
         """Hand over what the turn has answered so far."""
+        if self.scattering is not None:
+            self.scattering.collect(turn)
         if self.peering is not None:
             self.peering.divert(turn)
         if turn.replies or turn.items or turn.finished or turn.http:

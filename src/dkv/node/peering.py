@@ -62,9 +62,9 @@ class Peering:
         snapshots: SnapshotListener,
         turn: Turn,
         now: Now,
-    ) -> list[CallBatch]:
-        """Takes in what the peers have said; returns the calls that they hand over to us."""
-        calls: list[CallBatch] = []
+    ) -> list[tuple[int, CallBatch]]:
+        """Takes in what the peers have said; returns the calls that they hand over to us, by vBucket."""
+        calls: list[tuple[int, CallBatch]] = []
         for node, message in self.peers.receive():
             try:
                 for kind, vbucket, body in parse(message):
@@ -79,7 +79,7 @@ class Peering:
                         if isinstance(taken, bytes):
                             self.tell(node, Kind.ANSWERS, 0, taken)
                         else:
-                            calls.append(taken)
+                            calls.append((vbucket, taken))
                     else:
                         self._hear(listener, node, kind, body)
             except InvalidRequest:

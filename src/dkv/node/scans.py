@@ -4,6 +4,7 @@ A reader that makes no progress for a minute pins files for nothing: its stream 
 from (INVARIANTS 20). A stream holds at most about two slices beyond what the edge has buffered.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dkv.jobs.iterate import IterateJob
@@ -35,6 +36,8 @@ class Scans:
 
     def __init__(self, store: Store, replica: Replica, limits: Limits) -> None:
         self._store, self._replica, self._limits = store, replica, limits
+        self.open_rows: Callable[[ScanRequest], tuple[Scan, int]] = self._own_rows
+        """What a request reads, and the log time that decides what has expired there."""
         self._open: dict[int, OpenScan] = {}
 
     @property
@@ -57,10 +60,12 @@ class Scans:
                 self._open[request.call_id] = self._start(request, now)
 
     def _start(self, request: ScanRequest, now: Now) -> OpenScan:
+        scan, log_time = self.open_rows(request)
+        return OpenScan(scan, IterateJob(request.encode, log_time, request.limit), 0, now.monotonic_ms)
+
+    def _own_rows(self, request: ScanRequest) -> tuple[Scan, int]:
         start, end = self._replica.data_range(request.start, request.end)
-        scan = self._store.scan(start, end, reverse=request.reverse)
-        job = IterateJob(request.encode, self._replica.log_time, request.limit)
-        return OpenScan(scan, job, 0, now.monotonic_ms)
+        return self._store.scan(start, end, reverse=request.reverse), self._replica.log_time
 
     def drained(self, progress: list[tuple[int, int]], now: Now) -> None:
         for call_id, buffered_bytes in progress:

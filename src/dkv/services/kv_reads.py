@@ -102,10 +102,8 @@ class KvReads:
         """IterateRequest. A start that lacks the prefix is told in the stream, as the original does."""
         ids, requests = parse_each(self._parse_iterate, call_ids, messages, turn)
         for call_id, request in zip(ids, requests, strict=True):
-            if request.startKey and not request.startKey.startswith(request.keyPrefix):
-                refusal = wire.IterateResponse(status=wire.Status(code=-1, message=WRONG_START))
-                turn.items.append((call_id, [refusal.SerializeToString()]))
-                turn.finished.append((call_id, 0, "", b"", -1))
+            if is_wrong_start(request):
+                refuse_start(turn, call_id)
                 continue
             scan = scan_of(call_id, request)
             if (terms := read_terms(request)) == SEQUENTIAL:
@@ -132,6 +130,17 @@ def read_terms(request: HasTerms) -> ReadTerms:
     """What a request asks for. Raises InvalidRequest for a level that nobody knows."""
     level = check_consistency(request.readConsistency)
     return ReadTerms(level == wire.ReadConsistency.LINEARIZABLE, request.minChangeNumber, request.maxStalenessMs)
+
+
+def is_wrong_start(request: wire.IterateRequest) -> bool:
+    return bool(request.startKey) and not request.startKey.startswith(request.keyPrefix)
+
+
+def refuse_start(turn: Turn, call_id: int) -> None:
+    """In the stream, as the original does."""
+    refusal = wire.IterateResponse(status=wire.Status(code=-1, message=WRONG_START))
+    turn.items.append((call_id, [refusal.SerializeToString()]))
+    turn.finished.append((call_id, 0, "", b"", -1))
 
 
 def scan_of(call_id: int, request: wire.IterateRequest) -> ScanRequest:

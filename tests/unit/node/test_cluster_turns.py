@@ -72,10 +72,12 @@ class WiredPeers:
 class Member:
     """One node and its disks."""
 
-    def __init__(self, node_id: int, wire: Wire, clock: SimClock) -> None:
+    def __init__(self, node_id: int, wire: Wire, clock: SimClock, vbuckets: int) -> None:
         self.node_id, self.wire, self.clock = node_id, wire, clock
         self.store, self.disk = MemoryStore(auto_sync=True), LogDisk()
-        self.store.write(Replica.first_rows(VBUCKET, node_id, b"h" * 16, (list(NODES), [], [], [], False), 1_000))
+        self.vbuckets = range(VBUCKET, VBUCKET + vbuckets)
+        for vbucket in self.vbuckets:
+            self.store.write(Replica.first_rows(vbucket, node_id, b"h" * 16, (list(NODES), [], [], [], False), 1_000))
         self.lives = 0
         self.start()
 
@@ -87,7 +89,7 @@ class Member:
         self.edge = SimulatedEdge(stream(1, f"edge {node_id}"))
         random = SeededRandom(1, f"node {node_id} life {self.lives}")
         consensus = NativeConsensus(Raft(seed=node_id), cast(Any, self.log))
-        replica = open_vbucket(VBUCKET, node_id, self.store, consensus, clock, random)
+        replica, *others = [open_vbucket(each, node_id, self.store, consensus, clock, random) for each in self.vbuckets]
         self.services = Services(Limits(), NodeIdentity(role="master"))
         self.node = Node(
             edge=self.edge,
@@ -95,6 +97,7 @@ class Member:
             store=self.store,
             clock=clock,
             replica=replica,
+            others=others,
             services=self.services,
             limits=Limits(),
             backups=Shelf(stream(1, "shelf"), self.store),
@@ -130,9 +133,9 @@ class Member:
 class Trio:
     """Three members that know each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, vbuckets: int = 1) -> None:
         self.wire, self.clock = Wire(), SimClock()
-        self.members = [Member(node_id, self.wire, self.clock) for node_id in NODES]
+        self.members = [Member(node_id, self.wire, self.clock, vbuckets) for node_id in NODES]
         self.run(100)
 
     def run(self, rounds: int = 30, *, without: tuple[Member, ...] = ()) -> None:
