@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
+from dkv.server.clock import SystemClock
+
 CHUNK = 1 << 20
 ECHO = """
 import sys
@@ -49,6 +51,7 @@ def test_link_that_broke_for_a_moment_says_since_when_it_holds(nodes: Any) -> No
     """Whoever waits for an answer can tell that it may have been lost, whichever direction broke."""
     first, second = nodes.pair()
     since = [first.link(second).since_ms, second.link(first).since_ms]
+    nodes.eventually(lambda: SystemClock().now().monotonic_ms > max(since))
     second.peers.forget(1)
     second.peers.know(1, first.address)
     nodes.eventually(lambda: nodes.are_up(first, second) and first.link(second).since_ms > since[0])
