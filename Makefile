@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= .data
 LISTEN ?= 127.0.0.1:8080
+PORT ?= 9091
 SEEDS ?= 200
 FIRST ?= 1
 NODES ?= mixed
@@ -27,11 +28,12 @@ ifeq ($(wildcard src/dkv/_native*.so),)
 FORCE_NATIVE := force
 endif
 
-.PHONY: help run build test test-crate check-windows lint fmt types sim soak fuzz bench proto docs lock compat dist audit clean force
+.PHONY: help run cluster build test test-crate check-windows lint fmt types sim soak fuzz bench proto docs lock compat dist audit clean force
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make run     build, and serve on $(LISTEN) with the data in $(DATA)/'
+	@echo 'make cluster three nodes on loopback, to look at and to break; Ctrl-C stops them  PORT=$(PORT)'
 	@echo 'make build   install the tools and build the native module (about two minutes the first time)'
 	@echo 'make test    build, and run all tests       TESTS=tests/unit  PYTEST_ARGS="-k expiry"'
 	@echo 'make test-crate  the tests inside of the native module'
@@ -57,6 +59,9 @@ run: build
 	@echo '    ./bin/dkvctl -a $(LISTEN) --set hello world'
 	@echo '    ./bin/dkvctl -a $(LISTEN) --get hello'
 	@exec ./bin/dkvsrv --db-folder $(DATA) --listen-addr $(LISTEN)
+
+cluster: build
+	@$(BIN)/python tools/cluster.py --data $(DATA) --port $(PORT)
 
 build: .build/native
 

@@ -41,6 +41,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
+        self.launch()
+        return self.wait_for("serves gRPC on")
+
+    def launch(self) -> "Server":
+        """Starts the process, and waits for nothing."""
         command = [sys.executable, "-m", "dkv.cli.dkvsrv", "--db-folder", str(self.folder)]
         command += ["--listen-addr", self.address, "--http-listen-addr", f"127.0.0.1:{free_port()}", *self.flags]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -48,8 +53,13 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder.parent
             )
+        return self
+
+    def wait_for(self, text: str) -> "Server":
+        """Until it has said so."""
+        assert self.process is not None
         deadline = time.monotonic() + START_SECONDS_MAX
-        while "serves gRPC on" not in self.output():
+        while text not in self.output():
             assert self.process.poll() is None, f"the server ended at its start:\n{self.output()}"
             assert time.monotonic() < deadline, f"the server did not start:\n{self.output()}"
             time.sleep(0.01)

@@ -58,8 +58,8 @@ class World:
             self.wipe(place)
 
     def standing(self, place: Place, asker: int = 0) -> Standing:
-        is_member = place.charter is not None and place.charter.has(asker)
-        return Standing(place.node, place.address, "", "prod", place.list, 1, place.charter, is_member)
+        replicas = {1: asker} if place.charter is not None and place.charter.has(asker) else {}
+        return Standing(place.node, place.address, "", "prod", place.list, 1, place.charter, replicas)
 
     def wipe(self, place: Place) -> None:
         """The folder is lost; whoever starts there draws a new id."""
@@ -94,7 +94,7 @@ class World:
             return
         if isinstance(step, Form):
             self.clusters += 1
-            place.charter = Charter(self.clusters.to_bytes(16, "big"), "prod", 1, 0, step.members)
+            place.charter = Charter(self.clusters.to_bytes(16, "big"), "prod", 1, 0, b"", step.members)
         else:
             place.charter = step.charter
         place.formation = None

@@ -3,7 +3,8 @@
 It is one row of space 0, and it comes before everything else that a node of a cluster does: whoever has it belongs to
 the cluster, whoever does not is empty. It says with which members the vBuckets began; who the members are now is in
 their directories. A node that forms the cluster writes it in one synced batch with the first rows of every vBucket, so
-that a crash leaves all of them or none; a node that joins writes the row alone.
+that a crash leaves all of them or none; so does a node that joins, with replicas of its own that the first members do
+not count, as every vBucket was when it began. What came since, its leader sends.
 
 Layout in docs/formats/charter.md. Ids that begin with the cluster are made from the cluster id, which is random.
 """
@@ -25,7 +26,7 @@ FIRST_VBUCKET = 1
 """The one of a node on its own; those of a cluster are numbered from it on."""
 VBUCKETS_MAX = 100_000
 NAME_BYTES_MAX = 255
-_FIXED = Struct(">B16sQIB")
+_FIXED = Struct(">B16sQI16sB")
 _REPLICA_MASK = (1 << 63) - 1
 
 
@@ -39,7 +40,9 @@ class Charter:
     vbuckets: int
     """How many there are."""
     formed_ms: int
-    """Wall time of the node that formed it: where log time begins."""
+    """Wall time of the node that formed it: where log time begins; 0 when it began before, on a node on its own."""
+    first_history_id: bytes
+    """16 bytes: the line of change numbers of vBucket 1."""
     members: tuple[Member, ...]
     """Of vBucket 1, by address: the nodes that the cluster began with."""
 
@@ -53,6 +56,8 @@ class Charter:
 
     def history_id(self, vbucket: int) -> bytes:
         """The line of change numbers that a vBucket begins with."""
+        if vbucket == FIRST_VBUCKET:
+            return self.first_history_id
         return _drawn(b"history", self.cluster_id, vbucket)[:16]
 
     def members_of(self, vbucket: int) -> tuple[Member, ...]:
@@ -77,14 +82,15 @@ def _drawn(what: bytes, cluster_id: bytes, *numbers: int) -> bytes:
 
 def encode_charter(charter: Charter) -> bytes:
     name = charter.name.encode()
-    head = _FIXED.pack(VERSION, charter.cluster_id, charter.formed_ms, charter.vbuckets, len(name))
-    return head + name + encode_members(charter.members)
+    c = charter
+    head = _FIXED.pack(VERSION, c.cluster_id, c.formed_ms, c.vbuckets, c.first_history_id, len(name))
+    return head + name + encode_members(c.members)
 
 
 def decode_charter(row: bytes) -> Charter:
     """Raises Corrupt."""
     try:
-        version, cluster_id, formed_ms, vbuckets, name_bytes = _FIXED.unpack_from(row)
+        version, cluster_id, formed_ms, vbuckets, history_id, name_bytes = _FIXED.unpack_from(row)
         name = row[_FIXED.size : _FIXED.size + name_bytes].decode()
     except (struct_error, UnicodeDecodeError):
         raise Corrupt(f"charter: {len(row)} bytes that end early, or a name that is no UTF-8") from None
@@ -93,4 +99,4 @@ def decode_charter(row: bytes) -> Charter:
     if not 0 < vbuckets <= VBUCKETS_MAX:
         raise Corrupt(f"charter: {vbuckets} vBuckets at offset 25")
     members = decode_members(row[_FIXED.size + name_bytes :])
-    return Charter(cluster_id, name, vbuckets, formed_ms, tuple(members))
+    return Charter(cluster_id, name, vbuckets, formed_ms, history_id, tuple(members))

@@ -12,6 +12,7 @@ before. So what was formed before that moment can reach it only through a node t
 therefore tells the new one that it is not empty.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -42,8 +43,8 @@ class Standing(NamedTuple):
     vbuckets: int
     charter: Charter | None = None
     """None: it is empty."""
-    is_member: bool = False
-    """In an answer: the directory has the node that asked."""
+    replicas: Mapping[int, int] = {}
+    """In an answer: the replica ids of the node that asked, by vBucket; none when it is no member."""
 
 
 class Wait(NamedTuple):
@@ -63,6 +64,8 @@ class Adopt(NamedTuple):
     """Write this charter, synced."""
 
     charter: Charter
+    replicas: Mapping[int, int]
+    """This node's, of every vBucket; its own at the beginning need not be told."""
 
 
 class AskToJoin(NamedTuple):
@@ -113,7 +116,7 @@ class Formation:
         formed = {address: answer for address, answer in self._answers.items() if answer.charter is not None}
         for address, answer in formed.items():
             if (charter := self._admitted(address, answer)) is not None:
-                return Adopt(charter)
+                return Adopt(charter, answer.replicas)
         missing = {address: self._failures.get(address, "no answer yet") for address in self._unheard()}
         if self.way is Way.FORM:
             return self._form(missing)
@@ -134,8 +137,10 @@ class Formation:
             raise ClusterRefused(
                 f"{address} belongs to the cluster {charter.name!r}, not to {own.name!r}; nothing was changed"
             )
-        if answer.is_member:
+        if answer.replicas and (charter.has(own.node) or len(answer.replicas) == charter.vbuckets):
             return charter
+        if answer.replicas:
+            return None  # it is being added
         if self.way is Way.FORM or charter.has(own.node):
             raise ClusterRefused(
                 f"this node is empty, and {address} belongs to the cluster {charter.name!r}, which does not know it: "

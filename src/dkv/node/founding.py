@@ -6,7 +6,10 @@ yet. A node on its own founds a cluster by adding the charter, and the directory
 copied. Its group of one goes on as it is.
 """
 
-from dkv.cluster.charter import CHARTER_KEY, Charter, decode_charter, encode_charter
+from collections.abc import Mapping
+
+from dkv.cluster.charter import CHARTER_KEY, FIRST_VBUCKET, Charter, decode_charter, encode_charter
+from dkv.node.opening import load_replica
 from dkv.ports.store import RowBatch, Store
 from dkv.vbucket.directory import first_members
 from dkv.vbucket.replica import Replica
@@ -34,22 +37,23 @@ def vbuckets_here(store: Store) -> list[int]:
     return found
 
 
-def found(charter: Charter, node_id: int, store: Store) -> None:
-    """This node belongs to the cluster from here on; durable when it returns."""
-    batch = RowBatch([(CHARTER_KEY, encode_charter(charter))])
-    if charter.has(node_id):
-        here = vbuckets_here(store)
-        for vbucket in charter.numbers():
-            batch.operations += _first_rows(charter, vbucket, node_id, is_here=vbucket in here)
+def history_here(store: Store) -> bytes | None:
+    """The line of change numbers of a node on its own; None: it has none yet."""
+    return load_replica(FIRST_VBUCKET, store).history_id if FIRST_VBUCKET in vbuckets_here(store) else None
+
+
+def found(charter: Charter, node_id: int, store: Store, replicas: Mapping[int, int]) -> None:
+    """This node belongs to the cluster from here on; durable when it returns. `replicas`: the ids of those of a node
+    that has joined, by vBucket."""
+    batch, here = RowBatch([(CHARTER_KEY, encode_charter(charter))]), vbuckets_here(store)
+    for vbucket in charter.numbers():
+        members = charter.members_of(vbucket)
+        if vbucket in here:
+            batch.operations += first_members(vbucket, members)
+            continue
+        own = next((member.replica for member in members if member.node == node_id), 0) or replicas[vbucket]
+        history_id, conf = charter.history_id(vbucket), charter.conf_of(vbucket)
+        first = Replica.first_rows(vbucket, own, history_id, conf, charter.formed_ms, members=members)
+        batch.operations += first.operations  # the folder is empty: nothing is in the block that had to go
     store.write(batch)
     store.sync()
-
-
-def _first_rows(charter: Charter, vbucket: int, node_id: int, *, is_here: bool) -> list[tuple[bytes, bytes | None]]:
-    members = charter.members_of(vbucket)
-    if is_here:
-        return first_members(vbucket, members)
-    own = next(member.replica for member in members if member.node == node_id)
-    history_id, conf = charter.history_id(vbucket), charter.conf_of(vbucket)
-    # The folder is empty, so there is nothing in the block that had to be deleted.
-    return Replica.first_rows(vbucket, own, history_id, conf, charter.formed_ms, members=members).operations

@@ -61,19 +61,16 @@ class Hosted:
         disk: Disk,
         upkeep: Upkeep,
         peering: Peering | None,
-        node_of: Callable[[int], int],
         want_snapshot: Callable[[int, int, Now], None],
         first_request_id: int,
         write_timeout_ms: int,
     ) -> None:
-        """`node_of`: where a replica lives; `want_snapshot`
-        (vBucket, replica, now): it needs what is not in the log any more."""
+        """`want_snapshot` (vBucket, replica, now): it needs what is not in the log any more."""
         self.replica: Replica = replica
         self.vbucket: int = replica.vbucket
         self._store, self._consensus, self._meter = store, consensus, meter
         self._throttle, self._disk = throttle, disk
         self._peering = peering
-        self.node_of: Callable[[int], int] = node_of
         self._want_snapshot = want_snapshot
         self.upkeep: Upkeep = upkeep
         self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
@@ -94,6 +91,10 @@ class Hosted:
     def is_leading(self) -> bool:
         """Leads its group and has applied an entry of its own term: it may propose."""
         return self.is_leader and self.replica.applied_term == self.term
+
+    def node_of(self, replica: int) -> int:
+        """Where a replica lives. Before there is a directory, replicas are named after their nodes."""
+        return self.replica.directory.node_of(replica) or replica
 
     @property
     def leader_node(self) -> int:

@@ -10,7 +10,7 @@ owns no policy: services say what calls mean, the replica says what entries mean
 Invariant kept here: a failed write or sync of log or engine leaves as `StorageFailed` and is never retried (6).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from dkv.jobs.restore import Target
@@ -23,6 +23,7 @@ from dkv.node.forwarding import Forwarding
 from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
+from dkv.node.membership import Membership
 from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
@@ -76,11 +77,11 @@ class Node:
         retention: Retention = DEFAULT_RETENTION,
         others: Sequence[Replica] = (),
         peers: Peers | None = None,
-        node_of: Callable[[int], int] = int,
+        node_id: int = 0,
         write_timeout_ms: int = WRITE_TIMEOUT_MS,
     ) -> None:
         """`others`: the replicas of all other vBuckets of the database. `peers`: the other nodes, None for a server
-        that stands alone. `node_of`: where a replica lives."""
+        that stands alone. `node_id`: this one's among them."""
         self.edge: Edge = edge
         self.consensus: Consensus = consensus
         self.store: Store = store
@@ -109,7 +110,6 @@ class Node:
             throttle=self.throttle,
             disk=self.disk,
             peering=self.peering,
-            node_of=node_of,
             want_snapshot=self._want_snapshot,
             write_timeout_ms=write_timeout_ms,
         )
@@ -129,6 +129,12 @@ class Node:
         self.applying: Applying = Applying(store, consensus, self.meter)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
         services.node_status.observe(edge, consensus, store, replica)
+        self.membership: Membership | None = None
+        if self.peering is not None and self.snapshots is not None:
+            sent = self.snapshots.bytes_sent
+            self.membership = Membership(node_id, self.vbuckets, consensus, self.peering, random, sent)
+        if services.cluster is not None and self.membership is not None:
+            services.cluster.observe(self.membership)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
         self._looked_ms = self._woke_ms = self._woke_all_ms = 0
@@ -250,7 +256,8 @@ class Node:
 
     def _hear(self, peering: Peering, home: Turn, now: Now) -> list[tuple[int, CallBatch]]:
         assert self.snapshots is not None
-        return peering.receive(self.vbuckets.get, self.snapshots, home, now)
+        assert self.membership is not None
+        return peering.receive(self.vbuckets.get, self.snapshots, self.membership, home, now)
 
     def _merged_rows(self, request: ScanRequest) -> tuple[Scan, int]:
         """Of all vBuckets, those that have expired left out."""
@@ -310,6 +317,8 @@ class Node:
                 hosted.writes.give_up(turns[vbucket], now)
         if self.peering is not None and self.snapshots is not None:
             self.snapshots.take_turn(now)
+            if self.membership is not None:
+                self.membership.after_turn(now)
             self.peering.after_turn(turns[self.sole.vbucket], now)
 
     def _tick_raft(self, now: Now) -> None:

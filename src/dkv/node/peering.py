@@ -41,6 +41,13 @@ class SnapshotListener(Protocol):
 SNAPSHOT_KINDS = frozenset((Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPSHOT_RECEIVED, Kind.SNAPSHOT_DONE))
 
 
+class MembershipListener(Protocol):
+    """What becomes of CHANGE, TRANSFER and NODES."""
+
+    def hear(self, kind: int, vbucket: int, body: bytes) -> None:
+        """Raises InvalidRequest."""
+
+
 class Peering:
     """Owned by the node."""
 
@@ -60,6 +67,7 @@ class Peering:
         self,
         listener_of: Callable[[int], Listener | None],
         snapshots: SnapshotListener,
+        membership: MembershipListener,
         turn: Turn,
         now: Now,
     ) -> list[tuple[int, CallBatch]]:
@@ -72,6 +80,8 @@ class Peering:
                         self.forwarding.take_answers(node, body, turn)
                     elif kind in SNAPSHOT_KINDS:
                         snapshots.hear(node, kind, vbucket, body, now)
+                    elif kind in (Kind.CHANGE, Kind.TRANSFER, Kind.NODES):
+                        membership.hear(kind, vbucket, body)
                     elif (listener := listener_of(vbucket)) is None:
                         self.unreadable += 1
                     elif kind == Kind.CALLS:

@@ -102,6 +102,10 @@ class Snapshots:
             return PATIENCE_MS
         return None
 
+    def bytes_sent(self) -> dict[tuple[int, int], int]:
+        """Of those that are on their way to others, by vBucket and replica."""
+        return {place: sending.bytes_sent for place, sending in self._sending.items()}
+
     def want(self, vbucket: int, replica: int, now: Now) -> None:
         """Raft on the leader has nothing in its log for this replica."""
         self._paused.setdefault(Place(vbucket, replica), now.monotonic_ms)

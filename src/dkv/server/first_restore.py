@@ -5,13 +5,11 @@ The same job as for a caller, so a crash in the middle leaves a folder without d
 
 from dkv.model.backups import RestoreOrder
 from dkv.model.errors import DkvError, FolderRefused
-from dkv.server.notify import Notifier
+from dkv.server.notify import MORE_TIME, Notifier
 from dkv.server.parts import Parts
 from dkv.server.signals import Signals
 
 TELL_INTERVAL_MS = 10_000
-MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
-"""The service manager waits a minute more from each such message on: a start that restores may take long."""
 
 
 def begin_with_backup(parts: Parts, path: str, signals: Signals, notifier: Notifier) -> None:

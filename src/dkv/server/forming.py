@@ -12,16 +12,17 @@ from dkv.cluster.formation import Adopt, Form, Formation, Standing, Way
 from dkv.model.errors import ClusterRefused
 from dkv.model.members import Member
 from dkv.model.node_urls import url_of
-from dkv.node.founding import found, read_charter, vbuckets_here
+from dkv.node.founding import found, history_here, read_charter, vbuckets_here
 from dkv.ports.clock import Clock, Random
 from dkv.ports.store import Store
 from dkv.server.addresses import cluster_address, listen_addresses
 from dkv.server.hellos import Hellos
+from dkv.server.notify import MORE_TIME, Notifier
 from dkv.server.signals import Signals
 from dkv.settings import ClusterWish, Settings
 from dkv.storage.folder import Folder
 
-CLUSTER_ID_BYTES = 16
+ID_BYTES = 16
 Tell = Callable[[str], None]
 
 
@@ -29,17 +30,18 @@ class Stopped(Exception):
     """A signal came while the node waited."""
 
 
-class World(NamedTuple):
-    """What forming a cluster needs of the world besides the folder."""
+class Forming(NamedTuple):
+    """What a start that may have to wait for others needs of the forming."""
 
     signals: Signals
     clock: Clock
     random: Random
     tell: Tell
     """Lines for whoever watches the start."""
+    notifier: Notifier
 
 
-def standing_in_cluster(settings: Settings, folder: Folder, store: Store, world: World) -> Standing | None:
+def standing_in_cluster(settings: Settings, folder: Folder, store: Store, forming: Forming) -> Standing | None:
     """What this node is in its cluster, with the charter; None: it stands alone.
 
     Raises ClusterRefused when it must not start, Stopped when a signal came first.
@@ -50,7 +52,7 @@ def standing_in_cluster(settings: Settings, folder: Folder, store: Store, world:
     own = cluster_address(settings)
     if charter is None:
         assert wish is not None
-        charter = _come_in(wish, own, settings, folder, store, world)
+        charter = _come_in(wish, own, settings, folder, store, forming)
     else:
         _refuse_other(charter, wish)
     addresses = tuple(member.address for member in charter.members)
@@ -70,7 +72,9 @@ def _refuse_other(charter: Charter, wish: ClusterWish | None) -> None:
         )
 
 
-def _come_in(wish: ClusterWish, own: str, settings: Settings, folder: Folder, store: Store, world: World) -> Charter:
+def _come_in(
+    wish: ClusterWish, own: str, settings: Settings, folder: Folder, store: Store, forming: Forming
+) -> Charter:
     """The charter, durable."""
     way = _way(wish, own)
     first = (wish.peers or (own,)) if way is Way.FORM else ()
@@ -81,9 +85,12 @@ def _come_in(wish: ClusterWish, own: str, settings: Settings, folder: Folder, st
             "--cluster NAME and no other option of a cluster, then let others --join it; or choose an empty folder"
         )
     standing = Standing(folder.node_id, own, url_of(own), wish.name, first, wish.vbuckets)
-    step = _meet(Formation(standing, way, asked), settings, world)
-    charter = step.charter if isinstance(step, Adopt) else _drawn(step.members, wish, world)
-    found(charter, folder.node_id, store)
+    step = _meet(Formation(standing, way, asked), settings, forming)
+    if isinstance(step, Adopt):
+        charter, replicas = step.charter, step.replicas
+    else:
+        charter, replicas = _drawn(step.members, wish, history_here(store), forming), {}
+    found(charter, folder.node_id, store, replicas)
     return charter
 
 
@@ -94,14 +101,19 @@ def _way(wish: ClusterWish, own: str) -> Way:
     return Way.FORM if is_first and not wish.must_wait else Way.WAIT
 
 
-def _meet(formation: Formation, settings: Settings, world: World) -> Form | Adopt:
+def _meet(formation: Formation, settings: Settings, forming: Forming) -> Form | Adopt:
     if not formation.asked:
         alone = formation.next_step()
         assert isinstance(alone, Form)
         return alone
-    hellos = Hellos(formation, listen_addresses(settings), world.clock, world.tell)
+
+    def tell(line: str) -> None:
+        forming.notifier.tell(MORE_TIME)
+        forming.tell(line)
+
+    hellos = Hellos(formation, listen_addresses(settings), forming.clock, tell)
     try:
-        while world.signals.caught is None:
+        while forming.signals.caught is None:
             if (step := hellos.turn()) is not None:
                 return step
         raise Stopped
@@ -109,7 +121,10 @@ def _meet(formation: Formation, settings: Settings, world: World) -> Form | Adop
         hellos.close()
 
 
-def _drawn(members: tuple[Member, ...], wish: ClusterWish, world: World) -> Charter:
-    """A new cluster."""
-    cluster_id = world.random.bytes(CLUSTER_ID_BYTES)
-    return Charter(cluster_id, wish.name, wish.vbuckets, world.clock.now().wall_ms, members)
+def _drawn(members: tuple[Member, ...], wish: ClusterWish, history_id: bytes | None, forming: Forming) -> Charter:
+    """A new cluster, which goes on with the history of a node that was on its own."""
+    cluster_id = forming.random.bytes(ID_BYTES)
+    formed_ms = 0 if history_id else forming.clock.now().wall_ms
+    return Charter(
+        cluster_id, wish.name, wish.vbuckets, formed_ms, history_id or forming.random.bytes(ID_BYTES), members
+    )

@@ -8,9 +8,19 @@ import logging
 import time
 
 from dkv import __version__
-from dkv.model.errors import Corrupt, DkvError, FolderRefused, InvalidRequest, InvariantBroken, StorageFailed
-from dkv.server.addresses import reachable
+from dkv.model.errors import (
+    ClusterRefused,
+    Corrupt,
+    DkvError,
+    FolderRefused,
+    InvalidRequest,
+    InvariantBroken,
+    StorageFailed,
+)
+from dkv.server.addresses import listen_addresses, reachable
+from dkv.server.clock import SystemClock, SystemRandom
 from dkv.server.first_restore import begin_with_backup
+from dkv.server.forming import Forming, Stopped
 from dkv.server.logs import Logs
 from dkv.server.notify import READY, STOPPING, Notifier
 from dkv.server.parts import Parts, assemble
@@ -29,7 +39,7 @@ def run(settings: Settings, warnings: list[str]) -> int:
         logs.logger.warning("%s", warning)
     try:
         return _serve(settings, logs)
-    except (FolderRefused, Corrupt, InvalidRequest) as refused:
+    except (FolderRefused, ClusterRefused, Corrupt, InvalidRequest) as refused:
         logs.say(f"dkvsrv: {refused}")
     except DkvError as failure:
         logs.logger.error("the server ends: %s", failure)
@@ -44,11 +54,16 @@ def run(settings: Settings, warnings: list[str]) -> int:
 def _serve(settings: Settings, logs: Logs) -> int:
     signals, notifier, logger = Signals(), Notifier(), logs.logger
     started = time.monotonic()
-    parts = assemble(settings)
+    try:
+        parts = assemble(settings, Forming(signals, SystemClock(), SystemRandom(), logs.say, notifier))
+    except Stopped:
+        logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
+        return EXIT_OK
     for warning in parts.warnings:
         logger.warning("%s", warning)
     try:
-        parts.node.recover()
+        if parts.node.peering is None:
+            parts.node.recover()
         _check_clock(parts, settings, logger)
         if settings.restore_from:
             begin_with_backup(parts, settings.restore_from, signals, notifier)
@@ -113,7 +128,8 @@ def _grant(signals: Signals, reports: Reports, logs: Logs) -> None:
 
 def _listen(parts: Parts, settings: Settings, logger: logging.Logger) -> str:
     """What is served and where, as bound: port 0 has become a number."""
-    grpc_address, http_address = parts.edge.listen(settings.listen_addr), ""
+    grpc_address, *_ = [parts.edge.listen(address) for address in listen_addresses(settings)]
+    http_address = ""
     try:
         http_address = parts.edge.listen_http(settings.http_listen_addr)
     except OSError as busy:

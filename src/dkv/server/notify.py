@@ -8,6 +8,8 @@ import socket
 from collections.abc import MutableMapping
 
 READY, STOPPING = "READY=1", "STOPPING=1"
+MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
+"""The service manager waits a minute more from each such message on: for a start that restores, or waits for others."""
 
 
 class Notifier:

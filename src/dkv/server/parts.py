@@ -9,13 +9,16 @@ from pathlib import Path
 from dkv import __version__
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
+from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
+from dkv.node.founding import vbuckets_here
 from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.node.stats import node_stats
-from dkv.server.clock import SystemClock, SystemRandom
+from dkv.server.clock import SystemRandom
 from dkv.server.descriptors import connections_max, raise_limit
+from dkv.server.forming import Forming, standing_in_cluster
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.settings import Settings, read_ini, unusable_ini
@@ -58,27 +61,34 @@ class Parts:
         self.folder.close()
 
 
-def assemble(settings: Settings) -> Parts:
-    """Everything up to, but not including, the election and the listeners."""
-    if settings.cluster is not None:
-        raise InvalidRequest("this release forms no clusters: start without the options of a cluster")
+def assemble(settings: Settings, forming: Forming) -> Parts:
+    """Everything up to, but not including, the election and the listeners; of a node that is to come into a cluster,
+    once it has. Raises ClusterRefused or Stopped, as `standing_in_cluster`."""
     folder = Folder.open(Path(settings.db_folder), settings.db_engine)
     try:
-        return _assemble_in(folder, settings)
+        return _assemble_in(folder, settings, forming)
     except BaseException:
         folder.close()
         raise
 
 
-def _assemble_in(folder: Folder, settings: Settings) -> Parts:
-    bell, clock, limits = Bell(), SystemClock(), settings.limits()
+def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
+    bell, clock, limits = Bell(), forming.clock, settings.limits()
+    store = _open_store(bell, folder, settings)
+    try:
+        standing = standing_in_cluster(settings, folder, store, forming)
+    except BaseException:
+        store.close()
+        raise
     log = _open_log(bell, folder, settings)
     raft = Raft(seed=folder.node_id)
     consensus = NativeConsensus(raft, log)
-    store = _open_store(bell, folder, settings)
-    replica = open_vbucket(VBUCKET, folder.node_id, store, consensus, clock, SystemRandom())
+    first, *others = [
+        open_vbucket(vbucket, folder.node_id, store, consensus, clock, SystemRandom())
+        for vbucket in vbuckets_here(store) or [VBUCKET]
+    ]
     free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
-    services = Services(limits, _identity(settings, folder, free_bytes_min))
+    services = Services(limits, _identity(settings, folder, free_bytes_min), standing)
     edge = EdgeServer(
         bell,
         services.methods,
@@ -89,12 +99,16 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         connections_max=connections_max(raise_limit()),
     )
     backups = _backups(settings, folder, free_bytes_min)
+    peers = None
+    if standing is not None and standing.charter is not None:
+        peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id)
     node = Node(
         edge=edge,
         consensus=consensus,
         store=store,
         clock=clock,
-        replica=replica,
+        replica=first,
+        others=others,
         services=services,
         limits=limits,
         backups=backups,
@@ -102,6 +116,9 @@ def _assemble_in(folder: Folder, settings: Settings) -> Parts:
         free_bytes_min=free_bytes_min,
         retention=_retention(settings),
         meter=Meter(time.perf_counter),
+        peers=peers,
+        node_id=folder.node_id,
+        write_timeout_ms=settings.nexus_repl_timeout_ms,
     )
     services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
     return Parts(folder, edge, services, node, backups, _warnings(settings, store))

@@ -13,7 +13,7 @@ from dkv.services.cluster_changes import Changes
 from dkv.services.cluster_members import group_status, node_statuses
 from dkv.services.cluster_nodes import NodesService
 from dkv.services.cluster_port import ClusterPort
-from dkv.services.standing import charter_message, hello_request, standing_of_request
+from dkv.services.standing import charter_message, hello_request, replicas_message, standing_of_request
 from dkv.services.turn import Turn
 from dkv.wire import messages as wire
 from dkv.wire import methods
@@ -55,10 +55,12 @@ class ClusterService:
         """Who is here, and whether the asker is a member; who is none may want to be added."""
         ids, askers = parse_each(standing_of_request, call_ids, messages, turn)
         for call_id, asker in zip(ids, askers, strict=True):
-            is_member = asker.node in self._port.nodes()
-            if not is_member:
+            replicas = self._replicas(asker.node)
+            if not replicas:
                 self._lobby.hello(asker, self._changes.now_ms)
-            response = wire.HelloResponse(standing=self._own, charter=self._charter_message, isMember=is_member)
+            response = wire.HelloResponse(
+                standing=self._own, charter=self._charter_message, replicas=replicas_message(replicas)
+            )
             turn.reply_ids.append(call_id)
             turn.replies.append(response.SerializeToString())
 
@@ -79,6 +81,13 @@ class ClusterService:
         ids, wishes = parse_each(self._parse_transfer, call_ids, messages, turn)
         for call_id, (goal, vbucket) in zip(ids, wishes, strict=True):
             self._changes.start(self._port, call_id, goal, TRANSFERRED, vbucket)
+
+    def _replicas(self, node: int) -> dict[int, int]:
+        """Ids by vBucket."""
+        if node not in self._port.nodes():
+            return {}
+        held = {vbucket: self._port.group(vbucket).at(node) for vbucket in self._port.vbuckets()}
+        return {vbucket: member.replica for vbucket, member in held.items() if member is not None}
 
     def _parse_join(self, message: bytes) -> Member:
         request = wire.JoinRequest.FromString(message)

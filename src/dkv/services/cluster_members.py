@@ -33,15 +33,13 @@ def group_status(port: ClusterPort, group: Group) -> wire.GroupStatus:
     snapshots = port.snapshots()
     replicas = []
     for replica, node in sorted(nodes.items()):
-        under_way = snapshots.get((group.vbucket, replica))
         replicas.append(
             wire.ReplicaStatus(
                 replica=replica,
                 node=node,
                 role=_role(group, replica),
                 lagEntries=group.lags.get(replica),
-                snapshotBytesSent=under_way.bytes_sent if under_way else None,
-                snapshotBytesTotal=under_way.bytes_total if under_way else 0,
+                snapshotBytesSent=snapshots.get((group.vbucket, replica)),
             )
         )
     leader = nodes.get(group.leader, 0)

@@ -1,19 +1,12 @@
 """What the services of a cluster need of the node."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dkv.cluster.group import Group
 from dkv.cluster.plans import Change
 from dkv.model.members import Member
 from dkv.ports.peers import Link
-
-
-class SnapshotProgress(NamedTuple):
-    """A snapshot on its way to a replica."""
-
-    bytes_sent: int
-    bytes_total: int
 
 
 class ClusterPort(Protocol):
@@ -38,8 +31,8 @@ class ClusterPort(Protocol):
     def links(self) -> Mapping[int, Link]:
         """Of every other node that is known."""
 
-    def snapshots(self) -> Mapping[tuple[int, int], SnapshotProgress]:
-        """Those that leave from here, by (vBucket, replica)."""
+    def snapshots(self) -> Mapping[tuple[int, int], int]:
+        """Bytes sent of those that leave from here, by (vBucket, replica)."""
 
     def new_replica_id(self) -> int:
         """Random, 1 to 2^63 - 1."""

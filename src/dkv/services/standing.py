@@ -1,5 +1,7 @@
 """Hello on the wire: standings and charters as messages, and back."""
 
+from collections.abc import Mapping
+
 from google.protobuf.message import DecodeError
 
 from dkv.cluster.charter import Charter
@@ -24,7 +26,13 @@ def hello_request(standing: Standing) -> wire.HelloRequest:
 
 def hello_response(standing: Standing) -> wire.HelloResponse:
     charter = None if standing.charter is None else charter_message(standing.charter)
-    return wire.HelloResponse(standing=hello_request(standing), charter=charter, isMember=standing.is_member)
+    return wire.HelloResponse(
+        standing=hello_request(standing), charter=charter, replicas=replicas_message(standing.replicas)
+    )
+
+
+def replicas_message(replicas: Mapping[int, int]) -> list[wire.HeldReplica]:
+    return [wire.HeldReplica(vBucket=vbucket, replica=replica) for vbucket, replica in replicas.items()]
 
 
 def standing_of_request(message: bytes) -> Standing:
@@ -42,7 +50,9 @@ def standing_of_response(message: bytes) -> Standing:
         charter = charter_of(response.charter) if response.HasField("charter") else None
     except (DecodeError, Corrupt) as damage:
         raise BadReply(f"an answer to Hello that is none: {damage}") from damage
-    return _standing(response.standing)._replace(charter=charter, is_member=response.isMember)
+    return _standing(response.standing)._replace(
+        charter=charter, replicas={each.vBucket: each.replica for each in response.replicas}
+    )
 
 
 def _standing(request: wire.HelloRequest) -> Standing:
@@ -57,16 +67,18 @@ def charter_message(charter: Charter) -> wire.Charter:
         name=charter.name,
         vBuckets=charter.vbuckets,
         formedMs=charter.formed_ms,
+        firstHistoryId=charter.first_history_id,
         members=map(member_message, charter.members),
     )
 
 
 def charter_of(message: wire.Charter) -> Charter:
     """Raises Corrupt."""
-    if len(message.clusterId) != ID_BYTES or not message.members:
-        raise Corrupt(f"charter: a cluster id of {len(message.clusterId)} bytes, {len(message.members)} members")
+    sizes = len(message.clusterId), len(message.firstHistoryId)
+    if sizes != (ID_BYTES, ID_BYTES) or not message.members:
+        raise Corrupt(f"charter: ids of {sizes} bytes, {len(message.members)} members")
     members = tuple(Member(each.replica, each.node, each.address, each.url) for each in message.members)
-    return Charter(message.clusterId, message.name, message.vBuckets, message.formedMs, members)
+    return Charter(message.clusterId, message.name, message.vBuckets, message.formedMs, message.firstHistoryId, members)
 
 
 def member_message(member: Member) -> wire.Member:

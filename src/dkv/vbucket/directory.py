@@ -45,6 +45,11 @@ class Directory:
         """By replica id."""
         return [self._members[replica] for replica in sorted(self._members)]
 
+    def node_of(self, replica: int) -> int:
+        """Where a replica lives; 0: it is not in the directory."""
+        member = self._members.get(replica)
+        return member.node if member is not None else 0
+
     def change(self, conf: Conf, added: Iterable[Member], rows: dict[bytes, bytes | None]) -> None:
         """Raft's members are `conf` from here on, and its entry said where those of `added` are."""
         named = set().union(*conf[:4])

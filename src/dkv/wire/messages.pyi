@@ -555,6 +555,7 @@ class Charter(Message):
     vBuckets: int
     formedMs: int
     members: RepeatedCompositeFieldContainer[Member]
+    firstHistoryId: bytes
     def __init__(
         self,
         *,
@@ -563,6 +564,7 @@ class Charter(Message):
         vBuckets: int | None = ...,
         formedMs: int | None = ...,
         members: Iterable[Member] | None = ...,
+        firstHistoryId: bytes | None = ...,
     ) -> None: ...
 
 class HelloRequest(Message):
@@ -583,16 +585,26 @@ class HelloRequest(Message):
         vBuckets: int | None = ...,
     ) -> None: ...
 
+class HeldReplica(Message):
+    vBucket: int
+    replica: int
+    def __init__(
+        self,
+        *,
+        vBucket: int | None = ...,
+        replica: int | None = ...,
+    ) -> None: ...
+
 class HelloResponse(Message):
     standing: HelloRequest
     charter: Charter
-    isMember: bool
+    replicas: RepeatedCompositeFieldContainer[HeldReplica]
     def __init__(
         self,
         *,
         standing: HelloRequest | None = ...,
         charter: Charter | None = ...,
-        isMember: bool | None = ...,
+        replicas: Iterable[HeldReplica] | None = ...,
     ) -> None: ...
 
 class JoinRequest(Message):
@@ -624,7 +636,6 @@ class ReplicaStatus(Message):
     role: int
     lagEntries: int
     snapshotBytesSent: int
-    snapshotBytesTotal: int
     def __init__(
         self,
         *,
@@ -633,7 +644,6 @@ class ReplicaStatus(Message):
         role: int | None = ...,
         lagEntries: int | None = ...,
         snapshotBytesSent: int | None = ...,
-        snapshotBytesTotal: int | None = ...,
     ) -> None: ...
 
 class GroupStatus(Message):

@@ -30,6 +30,9 @@ class Kind(IntEnum):
     SNAPSHOT_CHUNK = 8
     SNAPSHOT_RECEIVED = 9
     SNAPSHOT_DONE = 10
+    CHANGE = 11
+    TRANSFER = 12
+    NODES = 13
 
 
 Part = tuple[int, int, bytes]
@@ -112,6 +115,21 @@ def pack_numbers(request_id: int, index: int) -> bytes:
 def parse_numbers(body: bytes) -> tuple[int, int]:
     request_id, index = _unpack(_NUMBERS, body)
     return request_id, index
+
+
+def pack_change(changes: Sequence[tuple[int, int]], context: bytes) -> bytes:
+    """The body of CHANGE: (kind, replica) each, and what goes with them. That of TRANSFER is a number, the replica."""
+    pieces = [_NUMBER.pack(replica) + bytes((kind,)) for kind, replica in changes]
+    return bytes((len(changes),)) + b"".join(pieces) + context
+
+
+def parse_change(body: bytes) -> tuple[list[tuple[int, int]], bytes]:
+    """(changes, context). Raises InvalidRequest."""
+    size = 9 * body[0] + 1 if body else 0
+    if not size or len(body) < size:
+        raise InvalidRequest(f"a change of members of {len(body)} bytes ends early")
+    found = [(body[at + 8], _NUMBER.unpack_from(body, at)[0]) for at in range(1, size, 9)]
+    return found, body[size:]
 
 
 def pack_calls(path: str, first_number: int, messages: Sequence[bytes]) -> bytes:

@@ -9,9 +9,9 @@ from dkv.model.errors import Corrupt
 from dkv.model.members import Member
 
 MEMBERS = (Member(7, 7, "a:1", "http://a:1"), Member(9, 9, "b:1", "http://b:1"))
-CHARTER = Charter(bytes(range(16)), "prod", 3, 1_700_000_000_000, MEMBERS)
+CHARTER = Charter(bytes(range(16)), "prod", 3, 1_700_000_000_000, b"h" * 16, MEMBERS)
 GOLDEN = (
-    "01000102030405060708090a0b0c0d0e0f0000018bcfe568000000000304" + b"prod".hex() + "010002"
+    "01000102030405060708090a0b0c0d0e0f0000018bcfe5680000000003" + b"h".hex() * 16 + "04" + b"prod".hex() + "010002"
     "000000000000000700000000000000070003000a" + b"a:1http://a:1".hex() + ""
     "000000000000000900000000000000090003000a" + b"b:1http://b:1".hex()
 )
@@ -52,10 +52,11 @@ def test_replicas_of_a_vbucket_have_ids_of_their_own() -> None:
 
 def test_vbuckets_have_histories_of_their_own() -> None:
     """And another cluster has others."""
-    other = replace(CHARTER, cluster_id=bytes(16))
+    other = replace(CHARTER, cluster_id=bytes(16), first_history_id=bytes(16))
     ids = [each.history_id(vbucket) for each in (CHARTER, other) for vbucket in CHARTER.numbers()]
     assert len(set(ids)) == 6
     assert {len(each) for each in ids} == {16}
+    assert ids[0] == b"h" * 16
 
 
 def test_charter_knows_the_nodes_it_began_with() -> None:

@@ -9,7 +9,10 @@ from dkv.model.members import Member
 
 LIST = ("a:1", "b:1", "c:1")
 MEMBERS = tuple(Member(n, n, f"{name}:1", f"http://{name}:1") for n, name in ((1, "a"), (2, "b"), (3, "c")))
-CHARTER = Charter(b"c" * 16, "prod", 1, 0, MEMBERS)
+CHARTER = Charter(b"c" * 16, "prod", 2, 0, b"h" * 16, MEMBERS)
+
+REPLICAS = {1: 77, 2: 88}
+"""Of the node that asks."""
 
 
 def empty(name: str, node: int, addresses: tuple[str, ...] = LIST, cluster: str = "prod") -> Standing:
@@ -17,7 +20,7 @@ def empty(name: str, node: int, addresses: tuple[str, ...] = LIST, cluster: str 
 
 
 def formed(name: str, node: int, *, is_member: bool) -> Standing:
-    return empty(name, node)._replace(charter=CHARTER, is_member=is_member)
+    return empty(name, node)._replace(charter=CHARTER, replicas=REPLICAS if is_member else {})
 
 
 A, B, C = empty("a", 1), empty("b", 2), empty("c", 3)
@@ -61,7 +64,7 @@ def test_nobody_forms_while_somebody_is_missing() -> None:
 @pytest.mark.parametrize("own", [A, B])
 def test_member_adopts_the_charter_of_whoever_has_it(own: Standing) -> None:
     """Another member than the first, too: that one may be gone."""
-    assert after(starting(own), formed("c", 3, is_member=True)) == Adopt(CHARTER)
+    assert after(starting(own), formed("c", 3, is_member=True)) == Adopt(CHARTER, REPLICAS)
 
 
 def test_empty_node_that_the_cluster_does_not_know_is_refused() -> None:
@@ -112,7 +115,8 @@ def test_joiner_asks_until_it_is_a_member() -> None:
     assert formation.next_step() == Wait({"a:1": "no answer yet"})
     assert after(formation, A) == Wait({"a:1": "is in no cluster yet"})
     assert after(formation, formed("a", 1, is_member=False)) == AskToJoin("a:1", {})
-    assert after(formation, formed("a", 1, is_member=True)) == Adopt(CHARTER)
+    assert after(formation, formed("a", 1, is_member=True)._replace(replicas={1: 77})) == AskToJoin("a:1", {})
+    assert after(formation, formed("a", 1, is_member=True)) == Adopt(CHARTER, REPLICAS)
 
 
 def test_node_that_waits_to_be_added_says_how() -> None:
@@ -120,7 +124,7 @@ def test_node_that_waits_to_be_added_says_how() -> None:
     formation = Formation(empty("n", 9), Way.WAIT, LIST)
     step = after(formation, formed("a", 1, is_member=False))
     assert step == Wait({"a:1": "does not know this node: dkvctl -a MEMBER --addNode http://n:1"})
-    assert after(formation, formed("a", 1, is_member=True)) == Adopt(CHARTER)
+    assert after(formation, formed("a", 1, is_member=True)) == Adopt(CHARTER, REPLICAS)
 
 
 def test_answer_asked_for_before_telling_a_new_node_is_dropped() -> None:

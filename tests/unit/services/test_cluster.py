@@ -16,7 +16,6 @@ from dkv.model.limits import Limits
 from dkv.model.members import Member
 from dkv.ports.peers import Link
 from dkv.services.cluster_changes import AGAIN_MS, GROUPS_AT_ONCE, LOOK_MS, TIMEOUT_MS
-from dkv.services.cluster_port import SnapshotProgress
 from dkv.services.registry import Services
 from dkv.services.standing import standing_of_response
 from dkv.services.turn import Turn
@@ -25,8 +24,8 @@ from dkv.wire import methods
 
 MEMBERS = tuple(Member(10 * n, n, f"n{n}:1", f"http://n{n}:9") for n in (1, 2, 3))
 NEW = Member(0, 4, "n4:1", "http://n4:9")
-CHARTER = Charter(b"c" * 16, "prod", 1, 0, MEMBERS)
-OWN = Standing(1, "n1:1", "http://n1:9", "prod", ("n1:1", "n2:1", "n3:1"), 1, CHARTER, True)
+CHARTER = Charter(b"c" * 16, "prod", 1, 0, b"h" * 16, MEMBERS)
+OWN = Standing(1, "n1:1", "http://n1:9", "prod", ("n1:1", "n2:1", "n3:1"), 1, CHARTER)
 
 
 class House:
@@ -39,7 +38,7 @@ class House:
         }
         self.asked: list[tuple[int, Change | int]] = []
         self.peers: dict[int, Link] = {2: Link(True, 0, "", 0), 3: Link(False, 0, "no such cluster", 0)}
-        self.under_way: dict[tuple[int, int], SnapshotProgress] = {}
+        self.under_way: dict[tuple[int, int], int] = {}
         self.drawn = 100
         self.services = Services(Limits(), standing=OWN)
         assert self.services.cluster is not None
@@ -67,7 +66,7 @@ class House:
     def links(self) -> Mapping[int, Link]:
         return self.peers
 
-    def snapshots(self) -> Mapping[tuple[int, int], SnapshotProgress]:
+    def snapshots(self) -> Mapping[tuple[int, int], int]:
         return self.under_way
 
     def new_replica_id(self) -> int:
@@ -147,9 +146,9 @@ def test_standalone_server_has_no_cluster_services() -> None:
 
 
 def test_hello_tells_charter_and_whether_the_asker_is_a_member(house: House) -> None:
-    """That is all a newcomer needs."""
-    assert house.hello() == OWN._replace(is_member=False)
-    assert house.hello(MEMBERS[1]) == OWN
+    """That, and under which ids, is all a newcomer needs."""
+    assert house.hello() == OWN
+    assert house.hello(MEMBERS[1]) == OWN._replace(replicas={1: 20})
 
 
 @pytest.mark.parametrize(
@@ -360,7 +359,7 @@ def test_get_members_tells_nodes_groups_and_snapshots() -> None:
     house = House(2)
     house.groups[2] = Group(2, ([10, 20], [40], [10, 20, 30], [], True), MEMBERS, 20, 9)
     house.groups[2] = house.groups[2]._replace(members=(*MEMBERS, NEW._replace(replica=40)))
-    house.under_way[2, 40] = SnapshotProgress(5, 9)
+    house.under_way[2, 40] = 5
     house.call(methods.GET_MEMBERS, wire.GetMembersRequest())
     reply = wire.GetMembersResponse.FromString(house.reply())
     assert (reply.name, reply.clusterId, reply.node) == ("prod", b"c" * 16, 1)
@@ -376,7 +375,8 @@ def test_get_members_tells_nodes_groups_and_snapshots() -> None:
     assert [each.lagEntries if each.HasField("lagEntries") else None for each in first.replicas] == [None, 0, 7]
     role = wire.ReplicaRole
     assert [each.role for each in second.replicas] == [role.VOTER, role.VOTER, role.LEAVING, role.LEARNER]
-    assert (second.replicas[3].snapshotBytesSent, second.replicas[3].snapshotBytesTotal) == (5, 9)
+    sent = [each.snapshotBytesSent if each.HasField("snapshotBytesSent") else None for each in second.replicas]
+    assert sent == [None, None, None, 5]
 
 
 def test_get_members_of_one_vbucket_has_that_group_alone() -> None:

@@ -3,10 +3,8 @@
 from dkv.cli.ctl.invocation import Session
 from dkv.wire import messages as pb
 from dkv.wire.fields import to_fields
+from dkv.wire.methods import ADD_NODE_PATH, LIST_NODES_PATH, REMOVE_NODE_PATH
 
-ADD_NODE_PATH = "/dkv.serverpb.DKVCluster/AddNode"
-REMOVE_NODE_PATH = "/dkv.serverpb.DKVCluster/RemoveNode"
-LIST_NODES_PATH = "/dkv.serverpb.DKVCluster/ListNodes"
 GET_CLUSTER_INFO_PATH = "/dkv.serverpb.DKVDiscovery/GetClusterInfo"
 
 _NODE_STATUS = ("LEADER", "CANDIDATE", "FOLLOWER", "OFFLINE", "UNKNOWN")

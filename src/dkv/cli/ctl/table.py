@@ -6,7 +6,7 @@ The order is the original's: of several commands on one line the first of this t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dkv.cli.ctl import admin, backups, keys, node
+from dkv.cli.ctl import admin, backups, keys, members, node
 from dkv.cli.ctl.invocation import Session
 
 
@@ -99,6 +99,12 @@ COMMANDS = (
             "Unable to watch. Error: {error}", 0, 1, takes_value=False, key_every=1),
     Command("stats", "", "", "print what the server says of itself", node.stats,
             "Unable to get the stats. Error: {error}", 0, 0, takes_value=False),
+    Command("members", "", "[vBucket]", "print the nodes of the cluster, who leads, who lags", members.members,
+            "Unable to get the members. Error: {error}", 0, 1, takes_value=False),
+    Command("leader", "", "transfer node [vBucket]", "have another node, by its address, lead all vBuckets or one",
+            members.leader, "Unable to transfer leadership. Error: {error}", 2, 3),
+    Command("replaceNode", "", "nexusUrl newUrl", "put a node that waits to be added in the place of another",
+            members.replace_node, "Unable to replace node with URL: {first}. Error: {error}", 2, 2),
     Command("health", "", "", "print SERVING, or what else it is and exit with 1", node.health,
             "Unable to check the health. Error: {error}", 0, 0, takes_value=False),
     Command("top", "", "", "watch the server work, once a second; q leaves", _top,

@@ -1,0 +1,159 @@
+"""The members of a node's groups: what is known of them, and how they change. See `dkv.services.cluster_port`.
+
+Other nodes are known to the network while some directory here has them, or some other node says that its own has: who
+lags may be led by a node that joined since, whose streams it has to take to learn of it. What a node that does not lead
+is asked for goes to the leader, one hop, and the leader alone judges whether it may be.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dkv.cluster.group import Group
+from dkv.cluster.plans import Change, refusal
+from dkv.model.errors import Corrupt, InvalidRequest
+from dkv.model.members import Member, decode_members, encode_members
+from dkv.node.hosted import Hosted
+from dkv.node.peering import Peering
+from dkv.ports.clock import Now, Random
+from dkv.ports.consensus import Conf, Consensus
+from dkv.ports.peers import Link
+from dkv.wire.peer import Kind, pack_change, pack_number, parse_change, parse_number
+
+AUTOMATIC = 0
+"""A joint state when more than one member changes, left by itself."""
+UNHEARD = 1 << 62
+"""The lag of a replica that has not answered its leader yet, however short the log is."""
+LOOK_MS = 100
+"""Between two looks for changed directories: a newcomer hears of its group so late at most."""
+TELL_INTERVAL_MS = 1_000
+HEARSAY_MS = 10_000
+"""What another node said of a third counts for so long: who is gone is forgotten by everybody, if late."""
+
+
+class Membership:
+    """Owned by the node; the services of the cluster look at it, too."""
+
+    def __init__(
+        self,
+        node_id: int,
+        hosted: Mapping[int, Hosted],
+        consensus: Consensus,
+        peering: Peering,
+        random: Random,
+        snapshots: Callable[[], Mapping[tuple[int, int], int]],
+    ) -> None:
+        """`hosted`: by vBucket, as it stands at any time. `snapshots`: bytes sent."""
+        self.node_id: int = node_id
+        self._hosted, self._consensus, self._peering = hosted, consensus, peering
+        self._random, self._snapshots = random, snapshots
+        self._nodes: dict[int, Member] = {}
+        self._hearsay: dict[int, tuple[Member, int]] = {}
+        """Nodes that others have told of, and when."""
+        self._known: dict[int, str] = {}
+        """What the network was told: address by node."""
+        self._now_ms = self._told_ms = 0
+        self._seen: dict[int, Conf] = {}
+        self._looked_ms = 0
+        self._look()
+        self._know()
+
+    def nodes(self) -> Mapping[int, Member]:
+        return self._nodes
+
+    def vbuckets(self) -> Sequence[int]:
+        return sorted(self._hosted)
+
+    def group(self, vbucket: int) -> Group:
+        hosted = self._hosted[vbucket]
+        replica = hosted.replica
+        lags: dict[int, int] = {}
+        if hosted.is_leader:
+            status: dict[str, Any] = self._consensus.status(vbucket)
+            last = status["last_index"]
+            lags = {each: last - matched if matched else UNHEARD for each, (matched, *_) in status["peers"].items()}
+        return Group(vbucket, replica.members, replica.directory.members(), hosted.leader, hosted.term, lags)
+
+    def unsettled(self) -> Sequence[int]:
+        return [vbucket for vbucket, hosted in self._hosted.items() if hosted.is_leading and hosted.replica.members[1]]
+
+    def links(self) -> Mapping[int, Link]:
+        return self._peering.peers.links()
+
+    def snapshots(self) -> Mapping[tuple[int, int], int]:
+        return self._snapshots()
+
+    def new_replica_id(self) -> int:
+        return int.from_bytes(self._random.bytes(8), "big") >> 1 or 1
+
+    def propose_change(self, vbucket: int, change: Change) -> None:
+        hosted = self._hosted[vbucket]
+        if not hosted.is_leader:
+            body = pack_change(change.changes, change.context)
+            self._peering.tell(hosted.leader_node, Kind.CHANGE, vbucket, body)
+        elif hosted.is_leading and not refusal(change, self.group(vbucket)):
+            self._consensus.propose_conf_change(vbucket, change.changes, AUTOMATIC, change.context)
+
+    def transfer(self, vbucket: int, replica: int) -> None:
+        hosted = self._hosted[vbucket]
+        if hosted.is_leader:
+            self._consensus.transfer_leader(vbucket, replica)
+        else:
+            self._peering.tell(hosted.leader_node, Kind.TRANSFER, vbucket, pack_number(replica))
+
+    def hear(self, kind: int, vbucket: int, body: bytes) -> None:
+        """What another node wants of the leader; it asks again if this is another one. Raises InvalidRequest."""
+        if kind == Kind.NODES:
+            self._hearsay |= {member.node: (member, self._now_ms) for member in _members(body)}
+            return
+        hosted = self._hosted.get(vbucket)
+        if hosted is None or not hosted.is_leader:
+            return
+        if kind == Kind.TRANSFER:
+            self.transfer(vbucket, parse_number(body))
+        else:
+            changes, context = parse_change(body)
+            self.propose_change(vbucket, Change(tuple(changes), tuple(_members(context) if context else ())))
+
+    def after_turn(self, now: Now) -> None:
+        """Looks now and then whether some group's members are others, and tells the other nodes who there is."""
+        self._now_ms = now.monotonic_ms
+        if self._now_ms - self._looked_ms >= LOOK_MS:
+            self._looked_ms = self._now_ms
+            if any(self._seen.get(vbucket) is not hosted.replica.members for vbucket, hosted in self._hosted.items()):
+                self._look()
+            self._know()
+        if self._now_ms - self._told_ms >= TELL_INTERVAL_MS and self.node_id in self._nodes:
+            self._told_ms = self._now_ms
+            body = encode_members(self._nodes.values())
+            for node in self._known:
+                self._peering.tell(node, Kind.NODES, 0, body)
+
+    def _look(self) -> None:
+        self._seen = {vbucket: hosted.replica.members for vbucket, hosted in self._hosted.items()}
+        directories = [hosted.replica.directory.members() for hosted in self._hosted.values()]
+        self._nodes = {member.node: member for members in directories for member in members}
+
+    def _know(self) -> None:
+        """Has the network know whom it should, and no others."""
+        self._hearsay = {
+            node: (member, heard_ms)
+            for node, (member, heard_ms) in self._hearsay.items()
+            if self._now_ms - heard_ms < HEARSAY_MS
+        }
+        wanted = {node: member.address for node, (member, _) in self._hearsay.items()}
+        wanted |= {node: member.address for node, member in self._nodes.items()}
+        wanted.pop(self.node_id, None)
+        for node, address in wanted.items():
+            if self._known.get(node) != address:
+                self._peering.peers.know(node, address)
+        for node in self._known.keys() - wanted.keys():
+            self._peering.peers.forget(node)
+        self._known = wanted
+
+
+def _members(data: bytes) -> list[Member]:
+    """Raises InvalidRequest."""
+    try:
+        return decode_members(data)
+    except Corrupt as damage:
+        raise InvalidRequest(str(damage)) from damage
