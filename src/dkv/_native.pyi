@@ -305,7 +305,7 @@ class Raft:
 
     def report_snapshot(self, group: int, replica: int, index: int | None) -> None:
         """How a snapshot that `ready` wanted for `replica` ended: installed as of an index, or None, and then it is
-        wanted again at the follower's next reply at the latest. ValueError when this replica has not applied that."""
+        wanted again at the follower's next reply at the latest."""
 
     def all_matched(self, group: int) -> int:
         """The smallest index that all voters have on disk; 0 when this replica does not lead."""

@@ -177,12 +177,10 @@ impl Raft {
         self.host.lock().get(group).map(|g| g.may_install(index, term)).ok_or_else(|| unknown(group))
     }
 
-    /// How a snapshot that `ready` wanted for `replica` ended: installed as of an index, or None. ValueError when this
-    /// replica itself has not applied that index.
+    /// How a snapshot that `ready` wanted for `replica` ended: installed as of an index, or None.
     #[pyo3(signature = (group, replica, index))]
     fn report_snapshot(&self, group: u64, replica: u64, index: Option<u64>) -> PyResult<()> {
-        let done = self.host.lock().with(group, |g| g.report_snapshot(replica, index));
-        done.ok_or_else(|| unknown(group))?.map_err(value_error)
+        self.host.lock().with(group, |g| g.report_snapshot(replica, index)).ok_or_else(|| unknown(group))
     }
 
     /// The smallest index that all voters have on disk; 0 when this replica does not lead.

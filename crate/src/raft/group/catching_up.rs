@@ -7,6 +7,8 @@
 //!   it, and the follower's answer to them is the proof. So no message of this can be lost for good, and Raft's own
 //!   message of a snapshot is not needed.
 
+use raft::StateRole;
+
 use super::Group;
 
 impl Group {
@@ -16,26 +18,21 @@ impl Group {
         !self.leads() && index > log.committed && !log.match_term(index, term)
     }
 
-    /// How a snapshot for a follower ended: installed as of an index, or not. Then one is wanted again as soon as
-    /// Raft has a reason to send the follower something.
-    pub fn report_snapshot(&mut self, replica: u64, installed: Option<u64>) -> Result<(), String> {
+    /// How a snapshot for a follower ended: installed as of an index, or not. Then, and where this replica knows of no such
+    /// index, one is wanted again as soon as Raft has a reason to send the follower something.
+    pub fn report_snapshot(&mut self, replica: u64, installed: Option<u64>) {
         self.node.mut_store().snapshots.end(replica);
-        let Some(index) = installed else { return Ok(()) };
-        let applied = self.node.raft.raft_log.applied;
-        if index > applied {
-            return Err(format!("group {}: a snapshot as of {index}, where {applied} is applied", self.id));
-        }
-        if !self.leads() {
-            return Ok(()); // who leads now finds out by himself
-        }
         let raft = &mut self.node.raft;
-        let Some(progress) = raft.mut_prs().get_mut(replica).filter(|progress| progress.matched < index) else {
-            return Ok(());
-        };
-        progress.become_probe();
-        progress.optimistic_update(index);
-        raft.send_append(replica);
-        Ok(())
+        let committed = raft.raft_log.committed;
+        let Some(index) = installed.filter(|index| *index <= committed) else { return };
+        if raft.state != StateRole::Leader {
+            return; // who leads now finds out by himself
+        }
+        if let Some(progress) = raft.mut_prs().get_mut(replica).filter(|progress| progress.matched < index) {
+            progress.become_probe();
+            progress.optimistic_update(index);
+            raft.send_append(replica);
+        }
     }
 
     /// The smallest index that all voters have on disk, those of both halves of a joint state; 0 for who does not lead.
