@@ -105,9 +105,11 @@ def test_first_nodes_form_a_cluster_and_a_lost_folder_is_kept_out(town: Town) ->
     wiped = town.server(*second.flags)
     wiped.address = second.address
     assert "which does not know it: remove it from the cluster, then add it again" in refusal(wiped)
+    wiped.flags = ("--join", third.address)
+    wiped.launch().wait_for(f"{wiped.address} is a member as another node: if its folder was lost, remove it first")
+    wiped.kill()
     removed = dkvctl(first, "--removeNode", f"http://{second.address}")
     assert (removed.returncode, removed.stdout) == (0, ""), removed
-    wiped.flags = ("--join", third.address)
     wiped.start()
     assert eventually(lambda: urls(clients[0]), lambda found: len(found) == 3)
     again = town.client(wiped)
@@ -171,7 +173,8 @@ def test_cluster_of_many_vbuckets_forms_and_takes_a_node_in(town: Town) -> None:
     other = town.server("--join", first.address).start()
     shown = eventually(lambda: dkvctl(first, "members").stdout, lambda text: text.count("of 40") == 2)
     assert shown.startswith("cluster prod, vBuckets: 40, as ")
-    assert eventually(lambda: len(urls(town.client(other)))) == 2
+    newcomer = town.client(other)
+    eventually(lambda: len(urls(newcomer)), lambda count: count == 2)
 
 
 def test_node_that_waits_says_for_whom_and_heeds_a_signal(town: Town) -> None:
@@ -188,6 +191,18 @@ def test_node_that_waits_says_for_whom_and_heeds_a_signal(town: Town) -> None:
     assert waiting.output().endswith("[WARN] Caught signal: terminated. Shutting down...\n")
     waiting.flags = ()
     waiting.start()
+
+
+def test_node_does_not_join_a_server_that_is_in_no_cluster(town: Town) -> None:
+    """It waits: the server may be started anew as the first node of one."""
+    alone = town.server().start()
+    town.server("--join", alone.address).launch().wait_for(f"{alone.address} (was started without a cluster)")
+
+
+def test_node_of_a_cluster_does_not_begin_with_a_backup(town: Town) -> None:
+    """Its members would differ: a cluster is restored while it serves."""
+    first = town.server("--cluster", "prod", "--restore-from", "/backup")
+    assert "--restore-from is for a server on its own" in refusal(first)
 
 
 def test_folder_in_use_does_not_become_something_else(town: Town) -> None:

@@ -65,6 +65,8 @@ def _serve(settings: Settings, logs: Logs) -> int:
         if parts.node.peering is None:
             parts.node.recover()
         _check_clock(parts, settings, logger)
+        if settings.restore_from and parts.node.peering is not None:
+            raise InvalidRequest("--restore-from is for a server on its own; restore a cluster with dkvctl --restore")
         if settings.restore_from:
             begin_with_backup(parts, settings.restore_from, signals, notifier)
         if settings.pprof:
