@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from dkv.testing import frames as h2
 from dkv.testing.frames import Peer, call, frame, settings
 
@@ -15,29 +17,18 @@ def window(stream: int, size: int) -> bytes:
     return frame(h2.WINDOW, 0, stream, size.to_bytes(4, "big"))
 
 
+@pytest.mark.parametrize(
+    ("reply_bytes", "bytes_max", "served"), [(60_000, 1_000_000, 16), (8_000, 100_000, 12)], ids=["long", "short"]
+)
 def test_replies_that_http2_holds_count_as_unread(
-    make_echo: Callable[..., Any], eventually: Callable[..., None]
+    make_echo: Callable[..., Any], eventually: Callable[..., None], reply_bytes: int, bytes_max: int, served: int
 ) -> None:
     """A hundred replies of one chunk each, all taken by HTTP/2: those over the bound are refused, others are served."""
-    echo = make_echo(unread_bytes_max_per_connection=1_000_000)
+    echo = make_echo(unread_bytes_max_per_connection=bytes_max)
     with Peer(echo.address, TIGHT) as peer:
-        peer.send(*(call(stream, "/t.T/Big", b"60000") for stream in range(1, 200, 2)))
-        eventually(lambda: echo.count("/t.T/Big", EXHAUSTED) == 100 - 16)
-        assert 900_000 < echo.server.stats()["unread_bytes"] <= 1_000_000
-        assert echo.serves()
-        peer.send(window(0, 1 << 24), *(window(stream, 1 << 20) for stream in range(1, 200, 2)))
-        eventually(lambda: echo.server.stats()["unread_bytes"] == 0)
-
-
-def test_short_replies_that_http2_holds_count_as_unread(
-    make_echo: Callable[..., Any], eventually: Callable[..., None]
-) -> None:
-    """As long ones do; and those who asked before the bound was reached get theirs when they read."""
-    echo = make_echo(unread_bytes_max_per_connection=100_000)
-    with Peer(echo.address, TIGHT) as peer:
-        peer.send(*(call(stream, "/t.T/Big", b"8000") for stream in range(1, 200, 2)))
-        eventually(lambda: echo.count("/t.T/Big", EXHAUSTED) == 100 - 12)
-        assert 90_000 < echo.server.stats()["unread_bytes"] <= 100_000
+        peer.send(*(call(stream, "/t.T/Big", b"%d" % reply_bytes) for stream in range(1, 200, 2)))
+        eventually(lambda: echo.count("/t.T/Big", EXHAUSTED) == 100 - served)
+        assert 0.9 * bytes_max < echo.server.stats()["unread_bytes"] <= bytes_max
         assert echo.serves()
         peer.send(window(0, 1 << 24), *(window(stream, 1 << 20) for stream in range(1, 200, 2)))
         eventually(lambda: echo.server.stats()["unread_bytes"] == 0)
