@@ -102,6 +102,12 @@ class Hosted:
         return self.node_of(self.leader) if self.leader else NOBODY
 
     @property
+    def other_nodes(self) -> frozenset[int]:
+        """Where the other replicas live."""
+        others = set().union(*self.replica.members[:4]) - {self.replica.replica}
+        return frozenset(self.node_of(replica) for replica in others)
+
+    @property
     def is_alone(self) -> bool:
         """The only voter: what it has applied is all there is."""
         voters, _, outgoing, _, _ = self.replica.members

@@ -28,13 +28,14 @@ from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
 from dkv.node.scattering import Scattering
+from dkv.node.sleep import Sleep
 from dkv.node.snapshots import Snapshots
 from dkv.node.throttle import Throttle
 from dkv.node.turns import Turns
 from dkv.node.upkeep import CLOCK_TICK_INTERVAL_MS, Upkeep
 from dkv.ports.backups import Backups
 from dkv.ports.clock import Clock, Now, Random
-from dkv.ports.consensus import Consensus
+from dkv.ports.consensus import TICK_MS, Consensus
 from dkv.ports.edge import CallBatch, Edge
 from dkv.ports.peers import Peers
 from dkv.ports.store import Scan, Store
@@ -49,7 +50,6 @@ WAIT_MS = 100
 """The longest a node sleeps: signals are seen within it."""
 LOOK_AT_ALL_MS = 10_000
 """Also a vBucket that nobody asks for notes the time in its log, now and then."""
-RAFT_TICK_MS = 100
 RAFT_TICKS_PER_TURN_MAX = 3
 """A slow turn must not look like a silent leader."""
 WRITE_TIMEOUT_MS = 5_000
@@ -124,8 +124,10 @@ class Node:
             self.scattering = Scattering([path for path, _ in services.methods], sorted(self.vbuckets))
             self.sole.scans.open_rows = self._merged_rows
         self.snapshots: Snapshots | None = None
+        self.sleep: Sleep | None = None
         if self.peering is not None:
             self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self.vbuckets.get)
+            self.sleep = Sleep(consensus, self.peering, self.vbuckets)
         self.applying: Applying = Applying(store, consensus, self.meter)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
         services.node_status.observe(edge, consensus, store, replica)
@@ -231,7 +233,7 @@ class Node:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
         if self.services.has_work or (self.scattering is not None and self.scattering.has_work):
             return 0
-        if self.snapshots is not None and self.snapshots.patience_ms is not None:
+        if self.snapshots is not None:
             wait_ms = min(wait_ms, self.snapshots.patience_ms)
         wait_ms = self.jobs.patience_ms(wait_ms)
         for hosted in self._busy.values():
@@ -257,7 +259,8 @@ class Node:
     def _hear(self, peering: Peering, home: Turn, now: Now) -> list[tuple[int, CallBatch]]:
         assert self.snapshots is not None
         assert self.membership is not None
-        return peering.receive(self.vbuckets.get, self.snapshots, self.membership, home, now)
+        assert self.sleep is not None
+        return peering.receive(self.vbuckets.get, self.snapshots, self.membership, self.sleep, home, now)
 
     def _merged_rows(self, request: ScanRequest) -> tuple[Scan, int]:
         """Of all vBuckets, those that have expired left out."""
@@ -307,6 +310,8 @@ class Node:
 
     def _look_after(self, turns: Turns, now: Now) -> None:
         """What is due unasked."""
+        if self.sleep is not None:
+            self.sleep.after_turn(now)  # before the tick: with a heartbeat to send a leader is not idle
         self._tick_raft(now)
         for vbucket, index in self.engine_sync.take_synced().items():
             self.vbuckets[vbucket].upkeep.cut(index)
@@ -324,9 +329,9 @@ class Node:
     def _tick_raft(self, now: Now) -> None:
         if self._raft_ticked_ms is None:
             self._raft_ticked_ms = now.monotonic_ms
-        ticks = (now.monotonic_ms - self._raft_ticked_ms) // RAFT_TICK_MS
+        ticks = (now.monotonic_ms - self._raft_ticked_ms) // TICK_MS
         if ticks > 0:
-            self._raft_ticked_ms += ticks * RAFT_TICK_MS
+            self._raft_ticked_ms += ticks * TICK_MS
             self.consensus.tick(min(ticks, RAFT_TICKS_PER_TURN_MAX))
 
     def _emit(self, turn: Turn) -> None:

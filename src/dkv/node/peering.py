@@ -32,6 +32,13 @@ class Listener(Protocol):
     def told_index_lost(self, request_id: int) -> None: ...
 
 
+class SleepListener(Protocol):
+    """Whoever puts groups to sleep."""
+
+    def hear(self, body: bytes) -> None:
+        """Raises InvalidRequest."""
+
+
 class SnapshotListener(Protocol):
     """Whoever sends and takes snapshots."""
 
@@ -59,6 +66,7 @@ class Peering:
         self._paths = {number: path for path, number in methods.items()}
         self._outbox: dict[int, list[Part]] = {}
         self._links: Mapping[int, Link] = {}
+        self._linked: frozenset[int] = frozenset()
         self._looked_ms = -LINKS_INTERVAL_MS
         self.unreadable: int = 0
         """Messages and parts that were passed over."""
@@ -68,6 +76,7 @@ class Peering:
         listener_of: Callable[[int], Listener | None],
         snapshots: SnapshotListener,
         membership: MembershipListener,
+        sleep: SleepListener,
         turn: Turn,
         now: Now,
     ) -> list[tuple[int, CallBatch]]:
@@ -82,6 +91,8 @@ class Peering:
                         snapshots.hear(node, kind, vbucket, body, now)
                     elif kind in (Kind.CHANGE, Kind.TRANSFER, Kind.NODES):
                         membership.hear(kind, vbucket, body)
+                    elif kind == Kind.SLEEP:
+                        sleep.hear(body)
                     elif (listener := listener_of(vbucket)) is None:
                         self.unreadable += 1
                     elif kind == Kind.CALLS:
@@ -119,15 +130,20 @@ class Peering:
         """To be sent at the end of the turn."""
         self._outbox.setdefault(node, []).append((kind, vbucket, body))
 
+    @property
+    def linked_nodes(self) -> frozenset[int]:
+        """Those that were in touch a moment ago."""
+        return self._linked
+
     def is_linked(self, node: int) -> bool:
         """Whether what is said to `node` now has a chance to arrive, as of a moment ago."""
-        link = self._links.get(node)
-        return link is not None and link.is_up
+        return node in self._linked
 
     def after_turn(self, turn: Turn, now: Now) -> None:
         """Looks at the links now and then; what waits for an answer that cannot come is told."""
         if now.monotonic_ms - self._looked_ms >= LINKS_INTERVAL_MS:
             self._looked_ms, self._links = now.monotonic_ms, self.peers.links()
+            self._linked = frozenset(node for node, link in self._links.items() if link.is_up)
             self.forwarding.give_up(turn, self._links, now)
 
     def divert(self, turn: Turn) -> None:

@@ -14,6 +14,7 @@ from dkv.node.engine_sync import EngineSync
 from dkv.node.hosted import Hosted
 from dkv.node.peering import Peering
 from dkv.ports.clock import Now, Random
+from dkv.ports.consensus import TICK_MS
 from dkv.ports.store import Store
 from dkv.wire.peer import Kind, pack
 from dkv.wire.snapshot import (
@@ -96,11 +97,10 @@ class Snapshots:
         self.failed: int = 0
 
     @property
-    def patience_ms(self) -> int | None:
-        """How long the next turn may wait for news, as far as snapshots are concerned; None: as long as it likes."""
-        if any(each.has_room for each in self._sending.values()) or self._incoming:
-            return PATIENCE_MS
-        return None
+    def patience_ms(self) -> int:
+        """How long the next turn of a cluster's node may wait for news: a tick; less while a snapshot is under way."""
+        is_busy = self._incoming or any(each.has_room for each in self._sending.values())
+        return PATIENCE_MS if is_busy else TICK_MS
 
     def bytes_sent(self) -> dict[tuple[int, int], int]:
         """Of those that are on their way to others, by vBucket and replica."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from dkv.model.errors import InvalidRequest
 
 _PART, _NUMBER, _NUMBERS = Struct(">BII"), Struct(">Q"), Struct(">QQ")
+_PLACE = Struct(">IQQ")
 _CALLS, _LENGTH, _ANSWER = Struct(">QBI"), Struct(">I"), Struct(">QBiII")
 
 
@@ -33,6 +34,7 @@ class Kind(IntEnum):
     CHANGE = 11
     TRANSFER = 12
     NODES = 13
+    SLEEP = 14
 
 
 Part = tuple[int, int, bytes]
@@ -130,6 +132,18 @@ def parse_change(body: bytes) -> tuple[list[tuple[int, int]], bytes]:
         raise InvalidRequest(f"a change of members of {len(body)} bytes ends early")
     found = [(body[at + 8], _NUMBER.unpack_from(body, at)[0]) for at in range(1, size, 9)]
     return found, body[size:]
+
+
+def pack_places(places: Iterable[tuple[int, int, int]]) -> bytes:
+    """The body of SLEEP: (vBucket, term, last index) each."""
+    return b"".join([_PLACE.pack(*place) for place in places])
+
+
+def parse_places(body: bytes) -> list[tuple[int, int, int]]:
+    """Raises InvalidRequest."""
+    if len(body) % _PLACE.size:
+        raise InvalidRequest(f"places of {len(body)} bytes end inside one")
+    return list(_PLACE.iter_unpack(body))
 
 
 def pack_calls(path: str, first_number: int, messages: Sequence[bytes]) -> bytes:

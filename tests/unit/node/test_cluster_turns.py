@@ -353,3 +353,32 @@ def test_sender_that_crashes_during_a_snapshot_is_replaced(trio: Trio, turns: in
     trio.leader.crash()
     trio.run(600)
     assert rows_of(follower) == rows_of(trio.leader)
+
+
+def awake(trio: Trio) -> int:
+    """Groups in which time passes, on all members."""
+    return sum(cast(Any, member.node.consensus).raft_stats()["awake"] for member in trio.members)
+
+
+def test_idle_group_sleeps_on_all_nodes_and_any_call_wakes_it(trio: Trio) -> None:
+    """No heartbeats, and nobody misses them."""
+    trio.run(300)
+    assert awake(trio) == 0
+    term = trio.leader.node.sole.term
+    trio.run(300)
+    assert not any(trio.wire.waiting.values())
+    assert trio.put(trio.followers[0], b"v") == 1
+    assert trio.get(trio.followers[1], readConsistency=pb.ReadConsistency.LINEARIZABLE).value == b"v"
+    assert trio.leader.node.sole.term == term
+
+
+def test_sleeping_group_elects_another_leader_when_the_link_to_its_leader_is_lost(trio: Trio) -> None:
+    """That the nodes are in touch stands for heartbeats, and so does that they are not."""
+    trio.run(300)
+    assert awake(trio) == 0
+    old = trio.leader
+    trio.isolate(old)
+    trio.run(100)
+    leaders = [member for member in trio.members if member.is_leading and member is not old]
+    assert len(leaders) == 1
+    assert not old.is_leading
