@@ -193,11 +193,12 @@ def test_sigterm_under_load_answers_every_call_and_loses_nothing(
     assert [key for key in written if found.get(key) != key] == []
 
 
-def test_sigterm_with_a_reader_asleep_ends_within_the_drain_timeout(
-    make_server: Callable[..., Any], make_client: Callable[..., Any]
+@pytest.mark.parametrize("drain_timeout", ["1s", "1h"])
+def test_sigterm_with_a_reader_asleep_ends_within_the_drain_timeout_and_after_a_grace(
+    make_server: Callable[..., Any], make_client: Callable[..., Any], drain_timeout: str
 ) -> None:
     """One stuck iterate does not keep a server from ending, and it is told."""
-    server = make_server("--drain-timeout", "1s")
+    server = make_server("--drain-timeout", drain_timeout)
     client = make_client(server)
     for start in range(0, 512, 64):
         puts = [{"key": b"%05d" % number, "value": bytes(32 << 10)} for number in range(start, start + 64)]

@@ -19,10 +19,11 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::call_guard::{CallGuard, Next};
 use super::conversation::Questions;
 use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
 use super::inbox::{Charge, Load};
-use super::network::{CallGuard, Network, Next};
+use super::network::Network;
 use super::peers;
 use super::status::{Status, ABORTED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 

@@ -4,28 +4,25 @@
 //! moment it is opened until its status is sent or its caller has gone, and its id is never reused.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::{mpsc, watch, Notify};
-use tokio::task::AbortHandle;
 
-use super::ended::{unix_ms, Ended, EndedCalls};
-use super::framing::CHUNK_BYTES;
-use super::inbox::{Arrived, Charge, HttpArrived, Load, News, Taker};
-use super::outbox::{Batch, HttpReply, Outbox};
-use super::peers::Hub;
-use super::stats::Stats;
-use super::status::{Status, CANCELLED, RESOURCE_EXHAUSTED};
+use super::call_guard::CallGuard;
+use super::ended::{unix_ms, Ended};
+use super::http_calls::HttpCalls;
+use super::inbox::{Arrived, Charge, HttpArrived, Load, News};
+use super::open_call::OpenCall;
+use super::outbox::{Batch, HttpReply};
+use super::shared::{Settings, Shared};
+use super::status::{Status, RESOURCE_EXHAUSTED, UNAVAILABLE};
 use super::unread::{hold_short, Unread, UNREAD_TEXT};
-use crate::bell::Bell;
 
 /// The low bits of a call id are its place in the table, the rest counts up.
 const PLACE_BITS: u32 = 24;
@@ -33,152 +30,24 @@ const PLACE_BITS: u32 = 24;
 /// The place of an HTTP request, which has none in the table: its ids are told apart from those of calls.
 const HTTP_PLACE: u64 = (1 << PLACE_BITS) - 1;
 
-/// Parts of a streamed HTTP reply that its reader has not taken; one more and its connection is dropped.
-const HTTP_PARTS_MAX: usize = 16;
-
 /// How long to watch for the answer of a lone call. A write's takes longer: the disk is waited for asleep.
 const WATCH_MAX: Duration = Duration::from_micros(100);
 
 /// Messages of one conversation that Python has not answered; its reader waits before it takes more.
 const UNANSWERED_MAX: usize = 16;
 
+/// What a stopping server waits for a caller who takes nothing of its reply. Long beside a round trip around the world,
+/// short beside the patience of those who stop a server.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// A reply stream that already holds so many times `stream_buffer_bytes` and is sent more is ended.
 const UNREAD_BUFFERS_MAX: usize = 8;
-
-/// Chunks smaller than this are joined with what follows.
-const CHUNK_BYTES_MIN: usize = 16 << 10;
-
-pub struct Settings {
-    pub request_bytes_max: usize,
-    pub reply_bytes_max: usize,
-    pub inbox_bytes_max: usize,
-    pub inbox_bytes_max_per_connection: usize,
-    pub inbox_calls_max: usize,
-    pub streams_max_per_connection: u32,
-    pub stream_buffer_bytes: usize,
-    pub unread_bytes_max: usize,
-    pub unread_bytes_max_per_connection: usize,
-    pub unread_timeout_ms: u64,
-    pub header_bytes_max: u32,
-    pub connections_max: usize,
-    pub keepalive_interval_ms: u64,
-    pub keepalive_timeout_ms: u64,
-    pub overload_retry_delay_ms: i64,
-    pub request_timeout_ms: u64,
-}
-
-pub struct Method {
-    pub path: String,
-    /// The reply is a stream.
-    pub is_stream: bool,
-    /// The request is a stream too.
-    pub is_conversation: bool,
-}
-
-/// What both sides see. Locks are held for a swap or a few counters, never across work.
-pub struct Shared {
-    pub bell: Bell,
-    pub settings: Settings,
-    pub methods: Vec<Method>,
-    pub numbers: HashMap<String, usize>,
-    pub load: Arc<Load>,
-    pub inbox: Mutex<News>,
-    pub taker: Mutex<Taker>,
-    pub outbox: Outbox,
-    pub stats: Mutex<Stats>,
-    pub connections: AtomicUsize,
-    pub open_calls: AtomicUsize,
-    pub open_streams: AtomicUsize,
-    pub ended: EndedCalls,
-    /// The links to other nodes, once there is a cluster.
-    pub hub: OnceLock<Arc<Hub>>,
-}
-
-impl Shared {
-    /// The status of what a bound does not let in or out.
-    pub fn overloaded(&self, why: &str) -> Status {
-        self.stats.lock().overloaded += 1;
-        Status { retry_delay_ms: self.settings.overload_retry_delay_ms, ..Status::new(RESOURCE_EXHAUSTED, why) }
-    }
-}
-
-struct OpenCall {
-    id: u64,
-    method: usize,
-    connection: Arc<Load>,
-    is_stream: bool,
-    peer: Arc<str>,
-    arrived: Instant,
-    /// Its first message was whole.
-    received: Option<Instant>,
-    answered: Option<Instant>,
-    request_bytes: usize,
-    reply_bytes: usize,
-    waker: Option<Waker>,
-    chunks: VecDeque<Bytes>,
-    buffered: usize,
-    /// Python has sent since its last progress report.
-    owes_progress: bool,
-    /// A message was put into the inbox: Python will know of the call.
-    announced: bool,
-    /// Messages put into the inbox that no message answers yet. Means something for a conversation only.
-    unanswered: usize,
-    /// A conversation's reader that waits for room.
-    reader: Option<Waker>,
-    /// How a conversation ends once everything is answered: nothing more will be asked.
-    last: Option<Status>,
-    finish: Option<Status>,
-    /// Answered by a long reply, which goes out in chunks.
-    is_long: bool,
-    /// When the caller of a stream or of a long reply last took some of it, or the last of it was there to be taken.
-    progress: Instant,
-    /// End with the call.
-    tasks: Vec<AbortHandle>,
-}
-
-impl OpenCall {
-    fn ended(&self, code: u32, took: Duration) -> Ended {
-        let end = self.arrived + took;
-        let received = self.received.unwrap_or(end);
-        let answered = self.answered.unwrap_or(end);
-        Ended {
-            unix_ms: unix_ms(),
-            method: self.method,
-            code,
-            received: received - self.arrived,
-            served: answered.saturating_duration_since(received),
-            sent: end.saturating_duration_since(answered),
-            request_bytes: self.request_bytes,
-            reply_bytes: self.reply_bytes,
-            peer: self.peer.clone(),
-        }
-    }
-
-    fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-}
-
-/// A reply that comes in parts, and the bell of its connection: rung when its reader is too slow.
-struct HttpCall {
-    parts: mpsc::Sender<HttpReply>,
-    overrun: Rc<Notify>,
-}
-
-/// What a call has for its reader.
-pub enum Next {
-    Data(Bytes),
-    End(Status),
-    Wait,
-}
 
 pub struct Network {
     pub shared: Arc<Shared>,
     pub stopping: watch::Sender<bool>,
-    calls: RefCell<Slab<OpenCall>>,
-    http_calls: RefCell<HashMap<u64, HttpCall>>,
+    pub calls: RefCell<Slab<OpenCall>>,
+    http_calls: HttpCalls,
     calls_seen: Cell<u64>,
     news: RefCell<News>,
     has_news: Notify,
@@ -190,7 +59,7 @@ impl Network {
             shared,
             stopping: watch::Sender::new(false),
             calls: RefCell::default(),
-            http_calls: RefCell::default(),
+            http_calls: HttpCalls::default(),
             calls_seen: Cell::new(0),
             news: RefCell::default(),
             has_news: Notify::new(),
@@ -245,34 +114,8 @@ impl Network {
         let entry = calls.vacant_entry();
         let place = entry.key();
         let id = (self.next_number() << PLACE_BITS) | place as u64;
-        entry.insert(OpenCall {
-            id,
-            method,
-            connection: connection.clone(),
-            is_stream,
-            peer: peer.clone(),
-            arrived,
-            received: None,
-            answered: None,
-            request_bytes: 0,
-            reply_bytes: 0,
-            waker: None,
-            chunks: VecDeque::new(),
-            buffered: 0,
-            owes_progress: false,
-            announced: false,
-            unanswered: 0,
-            reader: None,
-            last: None,
-            finish: None,
-            is_long: false,
-            progress: arrived,
-            tasks: Vec::new(),
-        });
-        self.shared.open_calls.fetch_add(1, Relaxed);
-        if is_stream {
-            self.shared.open_streams.fetch_add(1, Relaxed);
-        }
+        entry.insert(OpenCall::new(id, method, is_stream, connection.clone(), peer.clone(), arrived));
+        self.shared.count_opened(is_stream);
         CallGuard { network: self.clone(), place, id }
     }
 
@@ -378,23 +221,7 @@ impl Network {
             });
         }
         for reply in batch.http {
-            self.answer_http(reply);
-        }
-    }
-
-    /// One part of an HTTP reply, the last one maybe. A reader who takes too few of them loses its connection.
-    fn answer_http(&self, reply: HttpReply) {
-        let mut calls = self.http_calls.borrow_mut();
-        let Some(call) = calls.get(&reply.id) else {
-            return; // the caller has gone
-        };
-        let (id, more) = (reply.id, reply.more);
-        let is_taken = call.parts.try_send(reply).is_ok();
-        if !is_taken {
-            call.overrun.notify_one();
-        }
-        if !more {
-            calls.remove(&id);
+            self.http_calls.answer(reply);
         }
     }
 
@@ -437,6 +264,37 @@ impl Network {
         }
     }
 
+    /// While the server stops: a caller that takes nothing of what is there for so long is not waited for. Whoever
+    /// reads, and whoever waits for an answer, has the whole drain time.
+    pub async fn give_up_unread(self: Rc<Self>) {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(STOP_GRACE / 8).await;
+            for (_, call) in self.calls.borrow_mut().iter_mut() {
+                let is_unread = call.unread_since().is_some_and(|since| since.max(began).elapsed() > STOP_GRACE);
+                if is_unread && !call.is_given_up {
+                    self.give_up(call);
+                }
+            }
+        }
+    }
+
+    /// The connection may never look at the call again, so it is not counted any more.
+    fn give_up(&self, call: &mut OpenCall) {
+        call.is_given_up = true;
+        call.chunks.clear();
+        call.buffered = 0;
+        let was_open =
+            call.finish.replace(Status::new(UNAVAILABLE, "the server stops, and this was not read")).is_none();
+        if was_open && call.announced {
+            self.tell(|news| news.gone.push(call.id));
+        }
+        self.shared.count_closed(call.is_stream);
+        if let Some(waker) = call.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Ends a call from this side: what is buffered is dropped, and Python learns that it is closed.
     pub fn fail(&self, id: u64, status: Status) {
         self.with_call(id, |call| {
@@ -458,20 +316,18 @@ impl Network {
         overrun: Rc<Notify>,
         calls_max: usize,
     ) -> Option<(u64, mpsc::Receiver<HttpReply>)> {
-        let mut calls = self.http_calls.borrow_mut();
-        if calls.len() >= calls_max {
+        if self.http_calls.count() >= calls_max {
             return None;
         }
         let id = (self.next_number() << PLACE_BITS) | HTTP_PLACE;
-        let (parts, receiver) = mpsc::channel(HTTP_PARTS_MAX);
-        calls.insert(id, HttpCall { parts, overrun });
+        let receiver = self.http_calls.open(id, overrun);
         self.tell(|news| news.http.push(HttpArrived { id, method, path, body }));
         Some((id, receiver))
     }
 
     /// The caller has gone; Python is told unless it has sent its last part.
     pub fn forget_http(&self, id: u64) {
-        if self.http_calls.borrow_mut().remove(&id).is_some() {
+        if self.http_calls.forget(id) {
             self.tell(|news| news.gone.push(id));
         }
     }
@@ -494,121 +350,4 @@ impl Network {
             });
         }
     }
-}
-
-/// Keeps a call in the table. Dropped before the status was sent, the caller has gone.
-pub struct CallGuard {
-    network: Rc<Network>,
-    place: usize,
-    pub id: u64,
-}
-
-impl CallGuard {
-    /// The next thing to send, or a promise to wake `waker`. The call is closed once `End` was returned.
-    pub fn next(&self, waker: &Waker) -> Next {
-        let mut calls = self.network.calls.borrow_mut();
-        let Some(call) = calls.get_mut(self.place).filter(|call| call.id == self.id) else {
-            return Next::End(Status::ok());
-        };
-        if let Some(chunk) = take_chunk(&mut call.chunks) {
-            if call.is_stream || call.is_long {
-                call.progress = Instant::now();
-            }
-            call.buffered = call.buffered.saturating_sub(chunk.len());
-            call.reply_bytes += chunk.len();
-            let drained = call.buffered < self.network.shared.settings.stream_buffer_bytes / 2;
-            if call.owes_progress && drained && call.finish.is_none() {
-                call.owes_progress = false;
-                let buffered = call.buffered;
-                self.network.tell(|news| news.progress.push((self.id, buffered)));
-            }
-            call.wake_reader();
-            return Next::Data(chunk);
-        }
-        if let Some(status) = call.finish.take() {
-            self.close(&mut calls, status.code);
-            return Next::End(status);
-        }
-        if !call.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            call.waker = Some(waker.clone());
-        }
-        Next::Wait
-    }
-
-    /// Is there anything to send yet? A unary call has nothing before its end.
-    pub fn is_ready(&self, waker: &Waker) -> bool {
-        let mut calls = self.network.calls.borrow_mut();
-        let Some(call) = calls.get_mut(self.place) else {
-            return true;
-        };
-        let ready = call.finish.is_some() || (call.is_stream && !call.chunks.is_empty());
-        if !ready {
-            call.waker = Some(waker.clone());
-        }
-        ready
-    }
-
-    /// Whether the reply comes in chunks, and the first is there.
-    pub fn has_chunks(&self) -> bool {
-        let calls = self.network.calls.borrow();
-        let call = calls.get(self.place);
-        call.is_some_and(|call| (call.is_stream || call.is_long) && !call.chunks.is_empty())
-    }
-
-    /// The task ends with the call.
-    pub fn own(&self, task: AbortHandle) {
-        if let Some(call) = self.network.calls.borrow_mut().get_mut(self.place) {
-            call.tasks.push(task);
-        }
-    }
-
-    fn close(&self, calls: &mut Slab<OpenCall>, code: u32) {
-        let Some(call) = calls.try_remove(self.place) else {
-            return;
-        };
-        let shared = &self.network.shared;
-        let took = call.arrived.elapsed();
-        shared.stats.lock().count(call.method, code, took);
-        if shared.ended.wants(took) {
-            shared.ended.add(call.ended(code, took));
-        }
-        shared.open_calls.fetch_sub(1, Relaxed);
-        if call.is_stream {
-            shared.open_streams.fetch_sub(1, Relaxed);
-        }
-        call.tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        let mut calls = self.network.calls.borrow_mut();
-        let Some(call) = calls.get(self.place).filter(|call| call.id == self.id) else {
-            return;
-        };
-        let code = call.finish.as_ref().map_or(CANCELLED, |status| status.code);
-        if call.finish.is_none() && call.announced {
-            self.network.tell(|news| news.gone.push(self.id));
-        }
-        self.close(&mut calls, code);
-    }
-}
-
-/// The first chunk, joined with the small ones behind it.
-fn take_chunk(chunks: &mut VecDeque<Bytes>) -> Option<Bytes> {
-    let first = chunks.pop_front()?;
-    let fits = |bytes: usize, next: Option<&Bytes>| {
-        bytes < CHUNK_BYTES_MIN && next.is_some_and(|next| bytes + next.len() <= CHUNK_BYTES)
-    };
-    if !fits(first.len(), chunks.front()) {
-        return Some(first);
-    }
-    let mut joined = BytesMut::with_capacity(CHUNK_BYTES_MIN * 2);
-    joined.extend_from_slice(&first);
-    while fits(joined.len(), chunks.front()) {
-        if let Some(next) = chunks.pop_front() {
-            joined.extend_from_slice(&next);
-        }
-    }
-    Some(joined.freeze())
 }

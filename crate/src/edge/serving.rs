@@ -17,9 +17,10 @@ use super::executor::LocalExecutor;
 use super::http1;
 use super::inbox::Load;
 use super::listening::{Listener, Stream};
-use super::network::{Network, Settings, Shared};
+use super::network::Network;
 use super::outbox::Order;
 use super::peers::keep_linked;
+use super::shared::{Settings, Shared};
 use super::socket::Socket;
 use super::transport::{Transport, PREFACE_BYTES};
 
@@ -182,7 +183,9 @@ pub async fn serve(shared: Arc<Shared>) {
                 }
                 Order::StopAccepting => {
                     listeners.drain(..).for_each(|listener| listener.abort());
-                    network.stopping.send_replace(true);
+                    if !network.stopping.send_replace(true) {
+                        tokio::task::spawn_local(network.clone().give_up_unread());
+                    }
                 }
                 Order::Close => {
                     // What was answered last leaves before its connection goes: it may say why the server ends.

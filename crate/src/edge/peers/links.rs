@@ -16,9 +16,9 @@ use super::peer::Peer;
 use super::LaneKind;
 use crate::edge::address::Address;
 use crate::edge::framing::{encode, Packer};
-use crate::edge::network::Shared;
 use crate::edge::outbox::Order;
 use crate::edge::server::EdgeServer;
+use crate::edge::shared::Shared;
 
 /// The links of one node to the others of its cluster, on the network thread of its server.
 #[pyclass(frozen, module = "dkv._native")]
