@@ -182,6 +182,25 @@ def guarded(table: Table, title: str, work: Callable[[], None]) -> None:
 
 
 def main() -> int:
+    options = parse(sys.argv[1:])
+    raise_open_files_limit()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    chosen = [kind for kind in PEERS if kind.name in options.only.split(",")]
+    present = [kind for kind in chosen if not kind.missing()]
+    table = Table([kind.name for kind in chosen])
+    for kind in chosen:
+        if kind.missing():
+            table.note(f"{kind.name} is left out: not installed: {', '.join(kind.missing())}")
+    measure(table, present, options)
+    lines = report(table, present, options)
+    if not options.quick:
+        write(lines)
+    shutil.rmtree(options.folder, ignore_errors=True)
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
@@ -191,34 +210,24 @@ def main() -> int:
         "--folder", type=Path, default=ROOT / ".build" / "bench", help="on the disk to measure; emptied"
     )
     parser.add_argument("--quick", action="store_true", help="one short round over few keys, nothing written")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.keys = 1, 1.0, 20_000
-    raise_open_files_limit()
-    shutil.rmtree(options.folder, ignore_errors=True)
-    options.folder.mkdir(parents=True)
+    return options
 
-    chosen = [kind for kind in PEERS if kind.name in options.only.split(",")]
-    present = [kind for kind in chosen if not kind.missing()]
-    table = Table([kind.name for kind in chosen])
-    for kind in chosen:
-        if kind.missing():
-            table.note(f"{kind.name} is left out: not installed: {', '.join(kind.missing())}")
 
+def measure(table: Table, kinds: list[type[Peer]], options: argparse.Namespace) -> None:
+    """All rows of the table. The servers of `kinds` run side by side, and are gone at the end, however it comes."""
     peers: list[Peer] = []
     try:
-        for kind in present:
-            peer = kind(options.folder / kind.name)
-            peers.append(peer)
-            peer.start()
-            peer.fill(0, options.keys)
-            peer.stop()
-            peer.start(options.keys - 1)
+        for kind in kinds:
+            peers.append(kind(options.folder / kind.name))
+            fill(peers[-1], options.keys)
         throughput(table, peers, options.rounds, options.seconds)
         guarded(table, "start", lambda: starts(table, peers, options.rounds, options.keys))
         for peer in peers:
             peer.stop()
-        if Dkv in present:
+        if Dkv in kinds:
             guarded(
                 table,
                 "reads beside slow syncs",
@@ -228,28 +237,38 @@ def main() -> int:
         for peer in peers:
             peer.stop()
 
+
+def fill(peer: Peer, keys: int) -> None:
+    """Leaves it running over so many keys, started anew."""
+    peer.start()
+    peer.fill(0, keys)
+    peer.stop()
+    peer.start(keys - 1)
+
+
+def report(table: Table, kinds: list[type[Peer]], options: argparse.Namespace) -> list[str]:
+    """The table, under what somebody needs to repeat it."""
     now = datetime.datetime.now(datetime.UTC)
-    lines = [
+    command = f'make bench BENCH_ARGS="{" ".join(sys.argv[1:])}"'
+    return [
         f"# {now:%Y-%m-%d}, commit {commit()}",
         "",
-        f"`{' '.join(['make bench BENCH_ARGS=' + chr(34) + ' '.join(sys.argv[1:]) + chr(34)])}`"
-        f", {now:%Y-%m-%d %H:%M} UTC",
+        f"`{command}`, {now:%Y-%m-%d %H:%M} UTC",
         "",
         *machine(options.folder),
-        *(f"* {kind.name}: {kind.version()}; {kind.durability}" for kind in present),
+        *(f"* {kind.name}: {kind.version()}; {kind.durability}" for kind in kinds),
         f"* {len(bodies.VALUE)}-byte values; medians of {options.rounds} rounds of {options.seconds:g} s (range)",
         "",
         *table.lines,
+        *(["", *(f"* {note}" for note in table.notes)] if table.notes else []),
     ]
-    if table.notes:
-        lines += ["", *(f"* {note}" for note in table.notes)]
-    if not options.quick:
-        target = ROOT / "benchmarks" / "results" / f"{now:%Y-%m-%d-%H%M}.md"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text("\n".join(lines) + "\n")
-        print(f"written to {target.relative_to(ROOT)}")
-    shutil.rmtree(options.folder, ignore_errors=True)
-    return 0
+
+
+def write(lines: list[str]) -> None:
+    target = ROOT / "benchmarks" / "results" / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d-%H%M}.md"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text("\n".join(lines) + "\n")
+    print(f"written to {target.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
