@@ -168,8 +168,8 @@ class EdgeClient:
     """
 
     def __new__(cls, address: str, *, authority: str | None = ..., reply_bytes_max: int = ...) -> EdgeClient: ...
-    def connect(self, timeout_ms: int) -> None:
-        """Raises ConnectionError when no connection comes up in time."""
+    def connect(self, timeout_ms: int, refused_ms: int | None = None) -> None:
+        """Raises ConnectionError when no connection comes up in time: `refused_ms` where nobody listens, if given."""
 
     def call(
         self, path: str, message: bytes, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ...

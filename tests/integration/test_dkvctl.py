@@ -102,6 +102,17 @@ def test_connection_nobody_answers_ends_with_1() -> None:
     assert refused.stdout.startswith(b"Unable to create DKV client. Error: ")
 
 
+def test_connection_to_a_port_where_nobody_listens_ends_with_1() -> None:
+    """The address and the reason on stdout."""
+    server = EdgeServer(Bell(), [])
+    address = server.listen("127.0.0.1:0")
+    server.close()
+    refused = dkvctl("-a", address, "--get", "k")
+    assert refused.returncode == 1
+    assert refused.stdout.startswith(f"Unable to create DKV client. Error: cannot connect to {address}: ".encode())
+    assert b"refused" in refused.stdout
+
+
 def test_iterate_streams_every_pair_in_order(edge: MemoryEdge) -> None:
     """More messages than one batch of the stream."""
     edge.pairs.update({b"%06d" % number: b"v" for number in range(PAIR_COUNT)})

@@ -165,6 +165,8 @@ def test_call_to_nobody_returns_unavailable() -> None:
     assert "refused" in message
     with pytest.raises(ConnectionError, match="refused"):
         client.connect(200)
+    with pytest.raises(ConnectionError, match="refused"):
+        client.connect(3_600_000, 100)  # a refusal is believed sooner than silence
 
 
 def test_call_after_server_restart_reconnects(native: Native) -> None:

@@ -6,6 +6,7 @@
 //! again: its other end may have vanished without a word.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,9 +55,30 @@ pub struct Call {
     pub metadata: HeaderMap,
 }
 
+/// Why no connection came up.
+struct Reason {
+    text: String,
+    /// Somebody said so: waiting for an answer is in vain.
+    nobody_listens: bool,
+}
+
+impl From<std::io::Error> for Reason {
+    fn from(error: std::io::Error) -> Reason {
+        let nobody_listens = matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        Reason { text: explain(&error), nobody_listens }
+    }
+}
+
+impl From<hyper::Error> for Reason {
+    fn from(error: hyper::Error) -> Reason {
+        Reason { text: explain(&error), nobody_listens: false }
+    }
+}
+
 #[derive(Clone)]
 struct Failure {
     text: String,
+    nobody_listens: bool,
     retry_at: Instant,
     pause: Duration,
 }
@@ -160,24 +182,21 @@ impl Channel {
         self.closing.notify_waiters();
     }
 
-    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, Reason> {
         let attempt = async {
             match &self.target.address {
                 Address::Tcp(host_port) => {
-                    let stream = tokio::net::TcpStream::connect(host_port).await.map_err(|error| explain(&error))?;
+                    let stream = tokio::net::TcpStream::connect(host_port).await?;
                     let _ = stream.set_nodelay(true); // slower without, still right
-                    handshake(stream).await.map_err(|error| explain(&error))
+                    Ok(handshake(stream).await?)
                 }
                 #[cfg(unix)]
-                Address::Unix(path) => {
-                    let stream = tokio::net::UnixStream::connect(path).await.map_err(|error| explain(&error))?;
-                    handshake(stream).await.map_err(|error| explain(&error))
-                }
+                Address::Unix(path) => Ok(handshake(tokio::net::UnixStream::connect(path).await?).await?),
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(result) => result,
-            Err(_) => Err("timed out".to_owned()),
+            Err(_) => Err(Reason { text: "timed out".to_owned(), nobody_listens: false }),
         }
     }
 
@@ -214,25 +233,31 @@ impl Channel {
             }
             Err(reason) => {
                 let pause = failure.map_or(BACKOFF_MIN, |failure| (failure.pause * 2).min(BACKOFF_MAX));
-                let text = format!("cannot connect to {}: {reason}", self.target.name);
+                let Reason { text, nobody_listens } = reason;
+                let text = format!("cannot connect to {}: {text}", self.target.name);
                 self.state.lock().failure =
-                    Some(Failure { text: text.clone(), retry_at: Instant::now() + pause, pause });
+                    Some(Failure { text: text.clone(), nobody_listens, retry_at: Instant::now() + pause, pause });
                 Err(unavailable(text))
             }
         }
     }
 
-    /// Tries until a connection is up or the time is over. Returns the last reason.
-    pub async fn connect(&self, timeout: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + timeout;
+    /// Tries until a connection is up or the time is over: `refused` where nobody listens. Returns the last reason.
+    pub async fn connect(&self, timeout: Duration, refused: Duration) -> Result<(), String> {
+        let began = Instant::now();
+        let deadline = began + timeout;
         loop {
             let reason = match tokio::time::timeout_at(deadline, self.sender()).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(status)) => status.message,
                 Err(_) => format!("cannot connect to {} in {} ms", self.target.name, timeout.as_millis()),
             };
-            let retry_at = self.state.lock().failure.as_ref().map_or_else(Instant::now, |failure| failure.retry_at);
-            if self.is_closed.load(Relaxed) || Instant::now() >= deadline || retry_at >= deadline {
+            let (retry_at, is_refused) = match &self.state.lock().failure {
+                Some(failure) => (failure.retry_at, failure.nobody_listens),
+                None => (Instant::now(), false),
+            };
+            let end = if is_refused { deadline.min(began + refused) } else { deadline };
+            if self.is_closed.load(Relaxed) || Instant::now() >= end || retry_at >= end {
                 return Err(reason);
             }
             tokio::time::sleep_until(retry_at).await;

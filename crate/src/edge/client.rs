@@ -140,13 +140,15 @@ impl EdgeClient {
         Ok(EdgeClient { client: Client::new(address, authority, reply_bytes_max)? })
     }
 
-    /// Raises ConnectionError when no connection comes up in time.
-    fn connect(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<()> {
+    /// Raises ConnectionError when no connection comes up in time: `refused_ms` where nobody listens, if it is given.
+    #[pyo3(signature = (timeout_ms, refused_ms = None))]
+    fn connect(&self, py: Python<'_>, timeout_ms: u64, refused_ms: Option<u64>) -> PyResult<()> {
         let Some(channel) = self.client.channel() else {
             return Err(PyConnectionError::new_err("the client is closed"));
         };
         let runtime = reactor::driven()?;
-        let connecting = channel.connect(Duration::from_millis(timeout_ms));
+        let refused = Duration::from_millis(refused_ms.unwrap_or(timeout_ms));
+        let connecting = channel.connect(Duration::from_millis(timeout_ms), refused);
         drive(py, &runtime, connecting)?.map_err(PyConnectionError::new_err)
     }
 

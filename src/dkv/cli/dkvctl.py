@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import dkv
 from dkv.cli.ctl.argv import Plan, plan
 from dkv.cli.ctl.execute import execute
-from dkv.cli.ctl.invocation import Options, Session, UsageError, write_result
+from dkv.cli.ctl.invocation import BadPair, Options, Session, UsageError, write_result
 from dkv.cli.ctl.usage import help_text
 from dkv.cli.output import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ended_well
 from dkv.client.sync import Client
@@ -19,6 +19,8 @@ from dkv.model.errors import DkvError
 Connect = Callable[[Options], Client]
 
 CONNECT_TIMEOUT_S = 5.0
+REFUSED_S = 0.3
+"""Where nobody listens nobody may ever; a server that is being restarted is back in that time as a rule."""
 _HINT = "(dkvctl --help shows how)"
 
 
@@ -38,6 +40,9 @@ def _main(argv: Sequence[str], connect: Connect) -> int:
             print(help_text() if asked.action == "help" else f"dkvctl {dkv.__version__}")
             return EXIT_OK
         return _execute(asked, connect)
+    except BadPair as error:
+        print(error)
+        return EXIT_USAGE
     except UsageError as error:
         print(f"{error}\n{_HINT}", file=sys.stderr)
         return EXIT_USAGE
@@ -64,7 +69,7 @@ def _connect(options: Options) -> Client:
     print(f"Connecting to DKV service at {options.address}{authority}...", end="", file=sys.stderr, flush=True)
     try:
         client = open_client(ClientOptions(options.address, authority=options.authority or None))
-        client.wait_until_connected(CONNECT_TIMEOUT_S)
+        client.wait_until_connected(CONNECT_TIMEOUT_S, refused=REFUSED_S)
     except (DkvError, OSError):
         print(file=sys.stderr)
         raise

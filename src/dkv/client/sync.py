@@ -47,7 +47,7 @@ class Channel(Protocol):
 
     def call(self, path: str, message: bytes, timeout_ms: int, /) -> CallResult: ...
     def stream(self, path: str, message: bytes, timeout_ms: int, /) -> Stream: ...
-    def connect(self, timeout_ms: int) -> None: ...
+    def connect(self, timeout_ms: int, refused_ms: int | None = None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -215,10 +215,14 @@ class Client:
                 on_progress(last)
         return last
 
-    def wait_until_connected(self, timeout: float | None = None) -> None:
-        """Connect now rather than with the first call. Raises Unavailable when it takes longer than `timeout`."""
+    def wait_until_connected(self, timeout: float | None = None, *, refused: float | None = None) -> None:
+        """Connect now rather than with the first call. Raises Unavailable when it takes longer than `timeout`.
+
+        `refused`: where nobody listens, wait no longer than this for somebody who does.
+        """
+        refused_ms = None if refused is None else to_ms(refused)
         try:
-            self._channel.connect(to_ms(self._timeout_s if timeout is None else timeout))
+            self._channel.connect(to_ms(self._timeout_s if timeout is None else timeout), refused_ms)
         except ConnectionError as error:
             raise Unavailable(str(error)) from error
 

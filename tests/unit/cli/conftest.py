@@ -92,7 +92,7 @@ class FakeServer:
             if key.startswith(asked.keyPrefix) and key >= asked.startKey
         ]
 
-    def connect(self, timeout_ms: int) -> None:
+    def connect(self, timeout_ms: int, refused_ms: int | None = None) -> None:
         pass
 
     def close(self) -> None:

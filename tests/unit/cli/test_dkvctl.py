@@ -58,6 +58,12 @@ def test_version_is_that_of_pyproject() -> None:
     assert __version__ == project["project"]["version"]
 
 
+def test_oldest_set_without_a_pair_is_told_on_stdout_and_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the original, which says it where results stand."""
+    assert dkvctl.main(["-set", "foo"]) == 2
+    assert capsys.readouterr() == ("Expected in key:value format for set. Given: foo\n", "")
+
+
 def test_connection_refused_says_so_and_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, the reason on stdout."""
 

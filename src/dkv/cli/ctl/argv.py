@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dkv.cli.ctl.invocation import Options, UsageError
+from dkv.cli.ctl.invocation import BadPair, Options, UsageError
 from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SET_OLD, Command
 from dkv.cli.ctl.until import parse_until
 
@@ -149,7 +149,7 @@ def _old_steps(scan: _Scan) -> list[tuple[Command, list[str]]]:
     if text is None or not one_dash or scan.rest:
         return []
     if text.count(":") != 1:
-        raise UsageError(f"Expected in key:value format for set. Given: {text}")
+        raise BadPair(f"Expected in key:value format for set. Given: {text}")
     steps = [(SET_OLD, [text])]
     _, key, _ = scan.commands.get(GET.name, (GET, None, False))
     if key is not None:

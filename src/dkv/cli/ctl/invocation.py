@@ -14,6 +14,10 @@ class UsageError(Exception):
     """The command line is not one. The text goes to stderr and the exit code is 2."""
 
 
+class BadPair(UsageError):
+    """No key:value for the oldest `-set`. The original says it among its results, and so do we."""
+
+
 class Failed(Exception):
     """The command could not be done. The text is the line to print; the exit code is 1."""
 
