@@ -55,10 +55,10 @@ class Logs:
         """`log_format`: text or json."""
         self._as_json = log_format == "json"
         self._writer = LineWriter(sys.stderr.fileno())
-        handler = _Handler(self._writer)
-        handler.setFormatter(_Formatter(self._as_json))
+        self._handler = _Handler(self._writer)
+        self._handler.setFormatter(_Formatter(self._as_json))
         self.logger: logging.Logger = logging.getLogger("dkv")
-        self.logger.handlers[:] = [handler]
+        self.logger.handlers[:] = [self._handler]
         self.logger.setLevel(LEVELS[level])
         self.logger.propagate = False
 
@@ -72,13 +72,19 @@ class Logs:
         place = names.index(self.level) - steps
         level = names[min(max(place, 0), len(names) - 1)]
         self.logger.setLevel(LEVELS[level])
-        self.say(f"[WARN] log level: {level}")
+        self.say(f"[WARN] log level: {level}", level="warn")
 
-    def say(self, line: str) -> None:
-        """What is said whatever the level: in text, the line as it is."""
+    def say(self, line: str, *, level: str = "info") -> None:
+        """What is said whatever is logged otherwise."""
+        record = logging.LogRecord(self.logger.name, LEVELS[level], "", 0, line, None, None)
+        self._handler.emit(record)
+
+    def refuse(self, line: str) -> None:
+        """Why there is no start: in text the bare line, as any command says it to whoever has typed it."""
         if self._as_json:
-            line = json.dumps({"time": iso_time(datetime.now(UTC).timestamp()), "level": "info", "message": line})
-        self._writer.offer(line.encode(errors="backslashreplace") + b"\n")
+            self.say(line, level="error")
+        else:
+            self._writer.offer(line.encode(errors="backslashreplace") + b"\n")
 
     def close(self) -> None:
         """The last lines leave, if anybody takes them."""

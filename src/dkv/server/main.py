@@ -40,12 +40,12 @@ def run(settings: Settings, warnings: list[str]) -> int:
     try:
         return _serve(settings, logs)
     except (FolderRefused, ClusterRefused, Corrupt, InvalidRequest) as refused:
-        logs.say(f"dkvsrv: {refused}")
+        logs.refuse(f"dkvsrv: {refused}")
     except DkvError as failure:
         logs.logger.error("the server ends: %s", failure)
     except OSError as failure:
         where = f": {failure.filename}" if failure.filename else ""
-        logs.say(f"dkvsrv: {failure.strerror or failure}{where}")
+        logs.refuse(f"dkvsrv: {failure.strerror or failure}{where}")
     finally:
         logs.close()
     return EXIT_FAILED
@@ -117,7 +117,7 @@ def _turn_until_signal(parts: Parts, reports: Reports, signals: Signals, logs: L
         replica = parts.node.sole.replica
         logs.logger.error("vBucket %d, applied index %d: %s", replica.vbucket, replica.applied_index, failure)
         raise
-    logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
+    logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...", level="warn")
 
 
 def _grant(signals: Signals, reports: Reports, logs: Logs) -> None:

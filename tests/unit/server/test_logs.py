@@ -67,7 +67,28 @@ def test_level_changes_by_steps_and_stops_at_the_ends(
     logs, written = make_logs("warn", "text")
     logs.change_level(steps)
     assert logs.level == level
-    assert written() == f"[WARN] log level: {level}\n"
+    assert written().endswith(f"Z warn [WARN] log level: {level}\n")
+
+
+def test_text_said_at_any_level_is_stamped_and_a_refused_start_is_not(
+    make_logs: Callable[..., tuple[Logs, Callable[[], str]]],
+) -> None:
+    """The first is a line of the log; the second is read by who has typed the command."""
+    logs, written = make_logs("error", "text")
+    logs.say("dkvsrv serves")
+    logs.refuse("dkvsrv: the port is in use")
+    said, refused = written().splitlines()
+    assert said.split(" ", 1)[0].endswith("Z")
+    assert said.split(" ", 1)[1] == "info dkvsrv serves"
+    assert refused == "dkvsrv: the port is in use"
+
+
+def test_json_refused_start_is_an_object(make_logs: Callable[..., tuple[Logs, Callable[[], str]]]) -> None:
+    """Whoever parses the log parses all of it."""
+    logs, written = make_logs("warn", "json")
+    logs.refuse("dkvsrv: the port is in use")
+    said = json.loads(written())
+    assert (said["level"], said["message"]) == ("error", "dkvsrv: the port is in use")
 
 
 def test_time_is_utc_with_milliseconds() -> None:
