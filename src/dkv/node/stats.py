@@ -33,6 +33,7 @@ def node_stats(node: Node) -> dict[str, object]:
         "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
         "sessions": len(replica.sessions),
         "iterates_open": hosted.scans.count,
+        "history_readers_open": hosted.readers.count,
         "job_running": int(node.jobs.is_running),
         "backups_taken": node.jobs.backups_taken,
         "restores_done": node.jobs.restores_done,

@@ -51,6 +51,7 @@ NODE = (
     Family("clock_disbelieved", "dkv_clock_disbelieved_seconds", _GAUGE, "How far the clock is ahead of log time."),
     Family("sessions", "dkv_sessions", _GAUGE, "Sessions whose outcomes are kept."),
     Family("iterates_open", "dkv_iterates_open", _GAUGE, "Iterates that pin a view of the engine."),
+    Family("history_readers_open", "dkv_history_readers_open", _GAUGE, "Readers of the history: feeds, GetChanges."),
     Family("job_running", "dkv_backup_running", _GAUGE, "1 while a backup or restore runs."),
     Family("backups_taken", "dkv_backups", _COUNTER, "Backups taken since the start."),
     Family("restores_done", "dkv_restores", _COUNTER, "Restores since the start."),
