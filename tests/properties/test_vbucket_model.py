@@ -277,7 +277,7 @@ def test_replica_after_a_crash_replays_to_the_same_rows(
 @settings(max_examples=100, deadline=None)
 @given(entries)
 def test_replica_expiry_index_covers_every_record_that_expires(made: list[tuple[int, list[Command]]]) -> None:
-    """A row may be stale but never missing, and none is below the earliest expiry known (INVARIANT 9)."""
+    """A row may be stale but never missing, and none is below the earliest expiry known (INVARIANTS 9)."""
     rows = first()
     replica = opened(rows)
     for entry in log_of(made):

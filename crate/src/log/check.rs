@@ -1,4 +1,4 @@
-//! Looks at every log file before raft-engine does, and tells an interrupted write from damage (INVARIANT 2).
+//! Looks at every log file before raft-engine does, and tells an interrupted write from damage (INVARIANTS 2).
 //!
 //! raft-engine cuts everything behind a broken batch in the last file, whatever follows. Here every batch is durable
 //! before the next one is written (`files.rs` sees to it for files that raft-engine rewrites), so a break with a valid
@@ -7,7 +7,7 @@
 //! last batch looks the same and is cut as well; the applied index of the engine, which would then be ahead of the log,
 //! is what tells (the caller compares). Afterwards raft-engine runs in a mode that cuts nothing.
 //!
-//! And everything found is synced first (INVARIANT 3): after a kill the page cache may hold what never reached the disk.
+//! And everything found is synced first (INVARIANTS 3): after a kill the page cache may hold what never reached the disk.
 //!
 //! The format, from the sources of raft-engine 0.4.2 (log_batch.rs, file_pipe_log/format.rs):
 //!

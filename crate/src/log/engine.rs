@@ -66,7 +66,7 @@ pub fn open(folder: &Path, file_bytes: u64, purge_threshold_bytes: u64, files: F
         dir: dir.to_owned(),
         // `check.rs` has cut what may be cut.
         recovery_mode: RecoveryMode::AbsoluteConsistency,
-        // Old bytes must never look valid (INVARIANT 2).
+        // Old bytes must never look valid (INVARIANTS 2).
         enable_log_recycle: false,
         // Compressing costs the processor that serves requests more than it saves the disk.
         batch_compression_threshold: ReadableSize(0),

@@ -1,6 +1,6 @@
 //! The file system under raft-engine: the operating system's, and two rules.
 //!
-//! * After the first write or sync that fails nothing is written any more (INVARIANT 6). raft-engine would panic on a
+//! * After the first write or sync that fails nothing is written any more (INVARIANTS 6). raft-engine would panic on a
 //!   failed sync and go on after a failed write; here the reason is kept, and the owner looks at it after every call.
 //! * In files that raft-engine rewrites, every write is synced before the next one, as the owner does for appended
 //!   ones. So a broken batch with a valid one behind it never comes from a crash (`check.rs`).

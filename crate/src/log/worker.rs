@@ -3,7 +3,7 @@
 //! delays a write.
 //!
 //! Invariants: a number is reported durable only after the sync that covers it returned; batches are synced one by one;
-//! after the first failure nothing is written and nothing is reported (INVARIANT 6).
+//! after the first failure nothing is written and nothing is reported (INVARIANTS 6).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

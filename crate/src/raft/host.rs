@@ -52,7 +52,7 @@ impl Host {
             check_quorum: true,
             pre_vote: true,
             batch_append: true,
-            // One message carries up to 1 MiB (an entry is 1 MiB or one command, INVARIANT 20), 256 are under way.
+            // One message carries up to 1 MiB (an entry is 1 MiB or one command, INVARIANTS 20), 256 are under way.
             max_size_per_msg: 1 << 20,
             max_inflight_msgs: 256,
             // Proposals are refused beyond this much uncommitted data: a leader without a quorum must not fill memory.

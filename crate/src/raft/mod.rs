@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no chance: ticks, the seed and "this is durable" come from outside, so the same calls give the
 //! same messages. Nothing is converted while the host is locked: making Python objects may run other Python code.
-//! Raft panics where its own invariants break; a panic ends the process (INVARIANT 6), it is never caught.
+//! Raft panics where its own invariants break; a panic ends the process (INVARIANTS 6), it is never caught.
 
 mod convert;
 mod counters;

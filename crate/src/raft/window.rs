@@ -1,7 +1,7 @@
 //! The part of one group's log that is kept in memory: what Raft reads from.
 //!
 //! Invariant: the window is contiguous from the entry behind `prev` to the newest one handed out by `ready`, durable or
-//! not; Raft itself knows what is durable. Raft never waits for a disk read here (INVARIANT 19).
+//! not; Raft itself knows what is durable. Raft never waits for a disk read here (INVARIANTS 19).
 //!
 //! What a follower far behind needs lies below the window, in the log. Raft is told "not now" and the range is noted as
 //! wanted; the owner reads it off the thread and lends it to the window for the one call that sends it. A range that Raft

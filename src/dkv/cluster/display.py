@@ -1,6 +1,6 @@
 """Nodes as people name them: by address or URL, and by an id that is made from it (COMPATIBILITY 1.5).
 
-Raft knows nothing of either: its ids are random (INVARIANT 1). Whoever puts another node at the same URL gets the same
+Raft knows nothing of either: its ids are random (INVARIANTS 1). Whoever puts another node at the same URL gets the same
 displayed id, which is why it may only be displayed.
 """
 

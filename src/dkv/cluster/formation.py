@@ -4,7 +4,7 @@ Every node that was started for a cluster says hello to the others until it has 
 cluster is *formed* by the first of its sorted addresses, once every address of the list has answered, is empty, and
 was given the same list; all others *adopt* its charter, from any node that has it. Nothing else is ever sent.
 
-INVARIANT 1: a node that is empty and meets a cluster which does not count it as a member refuses to start. Otherwise
+INVARIANTS 1: a node that is empty and meets a cluster which does not count it as a member refuses to start. Otherwise
 two members that lost their folders could elect each other and erase what the third one has.
 
 Never two clusters of one list: a node that tells somebody new "I am empty" drops every answer to what it had asked

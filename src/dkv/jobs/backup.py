@@ -2,7 +2,7 @@
 
 Writers never wait for it. The flush is native and off the turn; the checkpoint is hard links, made between two turns,
 so that it holds the state of exactly one applied index; the copy is another process's work. What the backup holds is
-read from the engine in the step that makes the checkpoint, never from memory (INVARIANT 21).
+read from the engine in the step that makes the checkpoint, never from memory (INVARIANTS 21).
 
 Interrupted after any step - the generator closed, or the process gone - the backup before it is untouched.
 """

@@ -1,4 +1,4 @@
-"""Iterating: rows in, messages of a reply stream out, a slice a turn (INVARIANT 20).
+"""Iterating: rows in, messages of a reply stream out, a slice a turn (INVARIANTS 20).
 
 What a row shows is decided by the log time at the start of the stream, as the scan's view is of that moment; expired
 rows are passed over. The slice is bounded where rows are taken: `scan.take(rows_max, bytes_max)`.

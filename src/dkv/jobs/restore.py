@@ -69,7 +69,7 @@ def restore(order: RestoreOrder, backups: Backups, target: Target[P]) -> Restori
 
 
 def check_facts(facts: BackupFacts, metadata_row: bytes | None) -> None:
-    """The rows must be those of the state that the manifest names (INVARIANT 21). Raises BackupDamaged."""
+    """The rows must be those of the state that the manifest names (INVARIANTS 21). Raises BackupDamaged."""
     if metadata_row is None:
         raise BackupDamaged(f"the backup has no vBucket {facts.vbucket}, which its manifest names")
     try:

@@ -18,7 +18,7 @@ from dkv.vbucket.metadata import decode_metadata
 
 SLICE_ROWS_MAX = 1_000
 SLICE_BYTES_MAX = 256 << 10
-"""Written at once, while the interpreter lock is held: 2 ms (INVARIANT 17)."""
+"""Written at once, while the interpreter lock is held: 2 ms (INVARIANTS 17)."""
 _SPACE_BYTES = 4
 
 

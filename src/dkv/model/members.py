@@ -21,7 +21,7 @@ class Member(NamedTuple):
     """One entry of a vBucket's directory."""
 
     replica: int
-    """What Raft knows: random, of every replica that is ever made (INVARIANT 1)."""
+    """What Raft knows: random, of every replica that is ever made (INVARIANTS 1)."""
     node: int
     """The random id of the process that holds it, drawn with its folder."""
     address: str

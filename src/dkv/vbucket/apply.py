@@ -4,9 +4,9 @@ The same entries give the same rows and numbers on every replica, however they a
 at a clock, and everything a command can see - values, ranges, numbers, sessions, log time - is as of the command before
 it: rows written earlier in the turn are found in `rows`, ranges deleted earlier hide the values that were read.
 
-| command | numbers (INVARIANT 10) | rows |
+| command | numbers (INVARIANTS 10) | rows |
 |---|---|---|
-| put | 1 | replaces value and expiry; with an expiry, one row of the index more (never one less: INVARIANT 9) |
+| put | 1 | replaces value and expiry; with an expiry, one row of the index more (never one less: INVARIANTS 9) |
 | delete | 1, also of an absent key | |
 | delete-range | 1 | earlier writes of the turn in the range are dropped: a batch applies ranges first |
 | compare-and-set | 1 if it took effect | as put |

@@ -1,7 +1,7 @@
 """The history: which changes the entries of the log are, once it is known what became of them.
 
 Change numbers are not in the log. An entry's outcomes row says from which number on its commands count and which took
-none; together they are the changes (INVARIANT 10). Rows lie by log index, and numbers, log time and log bytes all grow
+none; together they are the changes (INVARIANTS 10). Rows lie by log index, and numbers, log time and log bytes all grow
 with it, so whatever is looked for in the history is found by halving.
 """
 

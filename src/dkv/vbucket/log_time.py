@@ -1,6 +1,6 @@
 """Log time: the one clock that decides expiry, and why a bad wall clock cannot misuse it.
 
-INVARIANT 7. Log time never goes back. Within a run - from the moment a replica starts to lead until it stops - it
+INVARIANTS 7. Log time never goes back. Within a run - from the moment a replica starts to lead until it stops - it
 advances no faster than the monotonic clock plus one second of slew in all: a wall clock stepped forward by a day does
 not expire a day's keys. At the start of a run the wall clock may have moved by any amount while nobody watched. Up to a
 bound (one hour) it is believed; beyond it log time stands still, so that nothing expires, until someone who knows

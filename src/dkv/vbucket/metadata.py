@@ -1,4 +1,4 @@
-"""The metadata row: everything about a replica that must change together with its rows (INVARIANT 4).
+"""The metadata row: everything about a replica that must change together with its rows (INVARIANTS 4).
 
 It is in every batch that apply returns, so after any crash the engine holds the state of exactly one applied index and
 says which; the log is replayed from there. Layout in docs/formats/rows.md.
@@ -22,7 +22,7 @@ class Metadata:
 
     vbucket: int
     replica: int
-    """The random Raft id of this replica (INVARIANT 1)."""
+    """The random Raft id of this replica (INVARIANTS 1)."""
     space: int
     """First of the block of spaces that holds the rows."""
     applied_index: int
@@ -33,7 +33,7 @@ class Metadata:
     """The oldest change still in the history of this replica; `change_number + 1` when none is."""
     log_time: int
     history_id: bytes
-    """16 bytes (INVARIANT 12)."""
+    """16 bytes (INVARIANTS 12)."""
     members: Conf
 
 

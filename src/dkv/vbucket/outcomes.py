@@ -1,11 +1,11 @@
-"""Outcomes: what makes the Raft log serve as history without a second copy of the data (INVARIANT 10).
+"""Outcomes: what makes the Raft log serve as history without a second copy of the data (INVARIANTS 10).
 
 An entry holds what was *asked*; which of its commands took effect, and from which change number on, was decided when it
 was applied. One small row per entry with commands keeps that, keyed by the log index: `version:u8 | first change
 number, log time, log bytes, each u64 BE | bitmap`. Bit i (byte i // 8, lowest bit first) is set when command i took
 *no* effect: a failed compare-and-set, a repeated or refused session write. The bitmap ends with its last set bit, so it
 is mostly empty. *Log bytes* counts the entries from the vBucket's first up to this one; the difference of two rows is
-what the log keeps between them, so retention needs no table of sizes (INVARIANT 14).
+what the log keeps between them, so retention needs no table of sizes (INVARIANTS 14).
 
 Version 1 had neither version nor log bytes, and only entries that took a number had a row: `first change number | log
 time | bitmap`. It begins with a zero byte, as no number reaches 2^56, and is still read.

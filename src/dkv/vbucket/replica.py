@@ -2,7 +2,7 @@
 
 The straight line of a write passes here twice. `propose` fixes the log time and encodes; the log makes the entry
 durable on a quorum; `keys_read` says which rows the decision depends on; `apply` decides, given their values, and hands
-back one batch: rows, sessions, outcomes and the metadata row, to be written together (INVARIANT 4). It does no I/O.
+back one batch: rows, sessions, outcomes and the metadata row, to be written together (INVARIANTS 4). It does no I/O.
 
 What must hold: an entry is applied once, in order, on every replica with the same effect. So entries at or below the
 applied index are skipped (the log is replayed after a crash), a gap is InvariantBroken, and what could fail - decoding,
@@ -62,7 +62,7 @@ class EntryResult(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which no one wants of a result
     term: int
     log_time: int
-    """As of this entry, for tokens (INVARIANT 11)."""
+    """As of this entry, for tokens (INVARIANTS 11)."""
     outcomes: list[Outcome]
     """By command; empty for the first entry of a leader and for changes of membership."""
     changes: EntryChanges | None
@@ -337,7 +337,7 @@ class Replica:
         return noted[1], noted[2]
 
     def _restore(self, entry: tuple[int, int, int, Sequence[Command], int], restore: Restore) -> Applied:
-        """What is staged is served from here on; the old rows are gone in the same batch (INVARIANT 4)."""
+        """What is staged is served from here on; the old rows are gone in the same batch (INVARIANTS 4)."""
         index, term, log_time, _, _ = entry
         old, new = self.space, flipped(self.metadata(), self.staged, restore, index, term, log_time)
         assert self.staged is not None
@@ -383,7 +383,7 @@ class Replica:
         return outcomes_key(self.space, index + 1), rows.outcomes_range(self.space)[1]
 
     def cut_history(self, index: int, first: EntryOutcomes | None) -> RowBatch:
-        """Forgets the outcomes of entries up to `index`, whose log entries are not kept either (INVARIANT 14).
+        """Forgets the outcomes of entries up to `index`, whose log entries are not kept either (INVARIANTS 14).
 
         `first` is the first row of `ranges.outcomes` behind `index`, None if there is none. The history of a replica
         is its own affair: others may keep more."""

@@ -1,4 +1,4 @@
-"""How much history is kept, apart from what Raft needs (INVARIANT 14): bytes of the node first, then a minimum.
+"""How much history is kept, apart from what Raft needs (INVARIANTS 14): bytes of the node first, then a minimum.
 
 The log is cut to `history_bytes_max`; the latest `history_changes_min` changes of a vBucket stay when they weigh more,
 up to twice the budget: a minimum must not fill the disk, and entries without changes (failed compares, sweeps) can lie

@@ -10,12 +10,12 @@ A row's key is `space:u32 BE | key`, so that one engine holds many vBuckets and 
 | block + 2 | outcomes | `log index:u64 BE` | see `dkv.vbucket.outcomes` |
 | block + 3 | sessions | `length:u8 | session | sequence:u64 BE` | see `dkv.vbucket.sessions` |
 
-INVARIANT 4: an install fills a block that no metadata row has named before, and flips the metadata row in one batch. So
-the numbers come from two halves that never meet: a vBucket that is *formed* has the block `4 * vbucket`, below 2^31;
+INVARIANTS 4: an install fills a block that no metadata row has named before, and flips the metadata row in one batch.
+So the numbers come from two halves that never meet: a vBucket that is *formed* has the block `4 * vbucket`, below 2^31;
 one that is *installed* takes `fresh_space`, from 2^31 up.
 
-INVARIANT 9: a row of the expiry index may be stale. It is a hint where to look; the record's own expiry decides.
-A record is gone for every reader once `expires_at <= log time` (INVARIANT 8), whether or not it was swept.
+INVARIANTS 9: a row of the expiry index may be stale. It is a hint where to look; the record's own expiry decides.
+A record is gone for every reader once `expires_at <= log time` (INVARIANTS 8), whether or not it was swept.
 """
 
 from collections.abc import Iterable

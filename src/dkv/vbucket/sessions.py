@@ -1,4 +1,4 @@
-"""The table of sessions: a retry of a write applies once (INVARIANT 15). Rows: docs/formats/rows.md.
+"""The table of sessions: a retry of a write applies once (INVARIANTS 15). Rows: docs/formats/rows.md.
 
 A write may carry (session, sequence, lowest outstanding). Results of a session are kept, by sequence, until the client
 says through a higher *lowest outstanding* that it has seen them. What becomes of a write:

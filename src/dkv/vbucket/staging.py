@@ -62,7 +62,7 @@ def flipped(
     """The metadata row as of a restore command: the staged block, a new history, numbers and time that only went up.
 
     The number that the restore takes is above both histories and below `earliest_change`: nobody is served it, and a
-    reader who is at or below it learns that its history is purged (INVARIANT 12). Raises Corrupt, for good, when what
+    reader who is at or below it learns that its history is purged (INVARIANTS 12). Raises Corrupt, for good, when what
     the command names is not staged here: without other replicas there is nowhere to fetch it from.
     """
     if staged is None or (staged.restore_id, staged.checksum) != (restore.restore_id, restore.checksum):

@@ -68,7 +68,7 @@ def test_member_adopts_the_charter_of_whoever_has_it(own: Standing) -> None:
 
 
 def test_empty_node_that_the_cluster_does_not_know_is_refused() -> None:
-    """INVARIANT 1: its folder was lost."""
+    """INVARIANTS 1: its folder was lost."""
     with pytest.raises(ClusterRefused, match="remove it from the cluster, then add it again") as refusal:
         after(starting(empty("b", 99)), formed("a", 1, is_member=False))
     assert "dkvctl -a a:1 --removeNode http://b:1" in str(refusal.value)

@@ -220,7 +220,7 @@ def test_add_node_refused_has_the_originals_text(house: House, url: str, code: C
 
 
 def test_node_that_lost_its_folder_is_not_added_beside_itself(house: House) -> None:
-    """INVARIANT 1: it has to be removed first, by either way to add it."""
+    """INVARIANTS 1: it has to be removed first, by either way to add it."""
     wiped = MEMBERS[1]._replace(node=99)
     house.hello(wiped)
     house.call(methods.ADD_NODE, add(wiped.url))

@@ -232,7 +232,7 @@ def test_apply_with_too_few_values_raises() -> None:
 
 
 def test_apply_of_a_leaders_first_entry_moves_index_and_term() -> None:
-    """Reads of a new leader wait for its first own entry (INVARIANT 5)."""
+    """Reads of a new leader wait for its first own entry (INVARIANTS 5)."""
     vault = Vault()
     assert vault.apply((2, 4, 0, b"")) == [[]]
     assert (vault.reopen().applied_index, vault.reopen().applied_term) == (2, 4)

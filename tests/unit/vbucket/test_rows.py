@@ -90,7 +90,7 @@ def test_spaces_of_a_block_are_apart_and_cover_it() -> None:
 
 
 def test_fresh_space_is_never_one_that_is_taken() -> None:
-    """An install fills a block that nothing names (INVARIANT 4)."""
+    """An install fills a block that nothing names (INVARIANTS 4)."""
     first = rows.fresh_space([rows.formed_space(1), rows.formed_space(2)])
     assert first == rows.INSTALLED_SPACE_MIN
     assert rows.fresh_space([4, first]) == first + 4

@@ -62,7 +62,7 @@ def test_restore_keeps_the_later_log_time(entry: int, backup: int) -> None:
 
 
 def test_restore_drops_sessions() -> None:
-    """A retry from before the restore is not applied: its outcome is unknown (INVARIANT 15)."""
+    """A retry from before the restore is not applied: its outcome is unknown (INVARIANTS 15)."""
     vault = Vault()
     vault.do(Put(b"a", b"1", 0, Session(b"s", 1, 0)))
     stage(vault, {})
