@@ -57,7 +57,7 @@ def _serve(settings: Settings, logs: Logs) -> int:
     try:
         parts = assemble(settings, Forming(signals, SystemClock(), SystemRandom(), logs.say, notifier))
     except Stopped:
-        logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...")
+        logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...", level="warn")
         return EXIT_OK
     for warning in parts.warnings:
         logger.warning("%s", warning)

@@ -4,7 +4,7 @@
 //! * all leaders of a node send their heartbeats in the same tick, so that those to one peer share a message;
 //! * no election while a write is open: Raft panics when it wins before its own log is durable;
 //! * a group sleeps only while every member has, and knows as committed, all there is; whatever is new wakes it, and its
-//!   timers begin anew. Who does not hear of that finds a leader that is awake, or an election (INVARIANT 23).
+//!   timers begin anew. Who does not hear of that finds a leader that is awake, or an election (INVARIANTS 23).
 
 use raft::eraftpb::{Message, MessageType};
 
