@@ -38,7 +38,7 @@ class Group(NamedTuple):
         """Whether it may get a vote. Not known here: the leader will decide."""
         return self.lags.get(replica, 0) <= CAUGHT_UP_ENTRIES
 
-    def heir(self, besides: int) -> int | None:
-        """The voter that lacks least, other than `besides`; None: there is no other."""
-        others = [replica for replica in self.conf[0] if replica != besides]
+    def heir(self, besides: int, among: Sequence[int] | None = None) -> int | None:
+        """The voter that lacks least, other than `besides`, and one of `among` if given; None: there is none."""
+        others = [replica for replica in self.conf[0] if replica != besides and (among is None or replica in among)]
         return min(others, key=lambda replica: (self.lags.get(replica, 0), replica), default=None)

@@ -85,6 +85,8 @@ class Hosted:
         self.term: int = 0
         self.is_leader: bool = False
         self.is_readable: bool = False
+        self.all_matched: int | None = None
+        """News: what every voter has on disk."""
         """Something newer than what was there at the start is applied: once so, always so."""
 
     @property
@@ -227,6 +229,7 @@ class Hosted:
                 self.barriers.lost(request_id)
         for replica in ready.snapshots_wanted:
             self._want_snapshot(self.vbucket, replica, now)
+        self.all_matched = self.all_matched if ready.all_matched is None else ready.all_matched
         self.unapplied += ready.committed
 
     def _lead_or_follow(self, leader: int, role: int, term: int, now: Now) -> None:
@@ -283,7 +286,10 @@ class Hosted:
         return ConfChanged(self._consensus.apply_conf_change(self.vbucket, index, data), context)
 
     def release(self, turn: Turn, now: Now) -> None:
-        """Reads that waited and need not any more join those of the turn."""
+        """Reads that waited and need not any more join those of the turn; writes that every voter has are answered."""
+        if self.all_matched is not None:
+            self.writes.release(self.all_matched, turn)
+            self.all_matched = None
         if not self.is_readable and self.is_leading:
             self.is_readable = True
         barriers = self.barriers

@@ -93,6 +93,17 @@ class Membership:
         elif hosted.is_leading and not refusal(change, self.group(vbucket)):
             self._consensus.propose_conf_change(vbucket, change.changes, AUTOMATIC, change.context)
 
+    def to_hand_over(self) -> dict[int, int]:
+        """By vBucket that is led here: the replica that should lead instead. None that nobody else can lead."""
+        found: dict[int, int] = {}
+        for vbucket, hosted in self._hosted.items():
+            if hosted.is_leader and not hosted.is_alone:
+                own, group = hosted.replica.replica, self.group(vbucket)
+                in_touch = [each for each in group.conf[0] if hosted.node_of(each) in self._peering.linked_nodes]
+                if (heir := group.heir(besides=own, among=in_touch)) is not None:
+                    found[vbucket] = heir
+        return found
+
     def transfer(self, vbucket: int, replica: int) -> None:
         hosted = self._hosted[vbucket]
         if hosted.is_leader:

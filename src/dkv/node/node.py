@@ -52,6 +52,9 @@ LOOK_AT_ALL_MS = 10_000
 """Also a vBucket that nobody asks for notes the time in its log, now and then."""
 RAFT_TICKS_PER_TURN_MAX = 3
 """A slow turn must not look like a silent leader."""
+HAND_OVER_MS_MAX = 3_000
+"""What an orderly stop takes for having others lead; without it they would miss the leader first."""
+HAND_OVER_AGAIN_MS = 500
 WRITE_TIMEOUT_MS = 5_000
 """What a write may wait for its quorum: `nexus-repl-timeout`."""
 DEFAULT_RETENTION = Retention()
@@ -352,15 +355,30 @@ class Node:
             self.turn(WAIT_MS)
 
     def drain(self, timeout_ms: int) -> bool:
-        """Take no new connections, finish the open calls. Returns whether all ended in time."""
+        """Let others lead, take no new connections, finish the open calls. Returns whether all ended in time."""
+        deadline = self.clock.now().monotonic_ms + timeout_ms
+        self._hand_leadership_over(min(timeout_ms, HAND_OVER_MS_MAX))
         self.edge.stop_accepting()
         self.draining = True
-        deadline = self.clock.now().monotonic_ms + timeout_ms
         while self.edge.open_calls() > 0:
             if self.clock.now().monotonic_ms >= deadline:
                 return False
             self.turn(10)
         return True
+
+    def _hand_leadership_over(self, timeout_ms: int) -> None:
+        """To the voters that lack least, among those in touch. Calls go on being answered meanwhile."""
+        if self.membership is None:
+            return
+        now_ms = self.clock.now().monotonic_ms
+        deadline, ask_ms = now_ms + timeout_ms, now_ms
+        while (led := self.membership.to_hand_over()) and now_ms < deadline:
+            if now_ms >= ask_ms:
+                ask_ms = now_ms + HAND_OVER_AGAIN_MS
+                for vbucket, heir in led.items():
+                    self.consensus.transfer_leader(vbucket, heir)
+            self.turn(10)
+            now_ms = self.clock.now().monotonic_ms
 
     def close(self) -> None:
         """Sync and close log and engine, the one even if the other fails. The edge is closed by who made it."""

@@ -18,6 +18,8 @@ from dkv.services.calls import fail
 from dkv.services.turn import PutReplies, Turn
 from dkv.vbucket.replica import EntryResult, Replica
 
+LOG_IS_FULL = "the log takes nothing now: too much waits for it, or leadership is being handed over"
+
 
 class Waiting(NamedTuple):
     """The calls of one entry, in the order of its commands."""
@@ -25,6 +27,18 @@ class Waiting(NamedTuple):
     term: int
     call_ids: list[int]
     answers: list[PutReplies]
+    proposed_ms: int
+    by_all: frozenset[int] = frozenset()
+    """Those of the calls that wait for every voter."""
+
+
+class Held(NamedTuple):
+    """A call whose command is applied, while some voter may lack it."""
+
+    call_id: int
+    answer: PutReplies
+    outcome: Outcome
+    log_time: int
     proposed_ms: int
 
 
@@ -35,10 +49,12 @@ class Writes:
         self._replica, self._consensus, self._limits, self._meter = replica, consensus, limits, meter
         self._timeout_ms = timeout_ms
         self._waiting: dict[int, Waiting] = {}
+        self._held: dict[int, list[Held]] = {}
+        """By log index."""
 
     @property
     def waiting_entries(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._held)
 
     def propose(self, turn: Turn, now: Now, refusal: DkvError | None) -> None:
         """Make one entry of the turn's commands, more when they exceed the limit of an entry."""
@@ -58,14 +74,15 @@ class Writes:
             return
         accepted = self._consensus.propose(self._replica.vbucket, proposal.data)
         if accepted is None:
-            _fail_all(turn, call_ids, Overloaded("too many writes wait for the log"))
+            _fail_all(turn, call_ids, Overloaded(LOG_IS_FULL))
             return
         term, index = accepted
         self._meter.entry_commands.observe(len(commands))
         self._replica.note_proposed(index, term, proposal)
         if (replaced := self._waiting.get(index)) is not None:  # of an earlier term, and in other logs it may still be
             _fail_all(turn, replaced.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
-        self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms)
+        by_all = frozenset(turn.by_all.intersection(call_ids)) if turn.by_all else frozenset()
+        self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms, by_all)
 
     def answer(self, results: Sequence[EntryResult], turn: Turn) -> None:
         """Answer the calls whose entries were applied."""
@@ -76,7 +93,38 @@ class Writes:
             if waiting.term != result.term:
                 _fail_all(turn, waiting.call_ids, NoLeader("another leader took over, the write was not applied"))
                 continue
-            _answer_runs(waiting, result.outcomes, result.log_time, turn)
+            if waiting.by_all:
+                waiting, outcomes = self._hold(waiting, result)
+                _answer_runs(waiting, outcomes, result.log_time, turn)
+            else:
+                _answer_runs(waiting, result.outcomes, result.log_time, turn)
+        if self._held:
+            self.release(self._consensus.all_matched(self._replica.vbucket), turn)
+
+    def _hold(self, waiting: Waiting, result: EntryResult) -> tuple[Waiting, list[Outcome]]:
+        """Keeps back the calls that wait for every voter; the others, with their outcomes."""
+        if not self._held:
+            self._consensus.watch_all(self._replica.vbucket, True)
+        rest: list[tuple[int, PutReplies, Outcome]] = []
+        for call in zip(waiting.call_ids, waiting.answers, result.outcomes, strict=True):
+            if call[0] in waiting.by_all:
+                held = Held(*call, result.log_time, waiting.proposed_ms)
+                self._held.setdefault(result.index, []).append(held)
+            else:
+                rest.append(call)
+        call_ids, answers, outcomes = (list(column) for column in zip(*rest, strict=True)) if rest else ([], [], [])
+        return waiting._replace(call_ids=call_ids, answers=answers), outcomes
+
+    def release(self, all_matched: int, turn: Turn) -> None:
+        """Every voter has the entries up to this one on disk."""
+        for index in [index for index in self._held if index <= all_matched]:
+            for call_id, answer, outcome, log_time, _ in self._held.pop(index):
+                answer(turn, [call_id], [outcome], log_time)
+        self._watch_no_more()
+
+    def _watch_no_more(self) -> None:
+        if not self._held:
+            self._consensus.watch_all(self._replica.vbucket, False)
 
     def give_up(self, turn: Turn, now: Now) -> None:
         """Answers those that have waited for a quorum too long: what they wait for may still be committed."""
@@ -84,6 +132,12 @@ class Writes:
         for index in [index for index, each in self._waiting.items() if each.proposed_ms <= oldest_ms]:
             waiting = self._waiting.pop(index)
             _fail_all(turn, waiting.call_ids, OutcomeUnknown("context deadline exceeded"))
+        late = [index for index, held in self._held.items() if held[0].proposed_ms <= oldest_ms]
+        for index in late:
+            text = "context deadline exceeded: the write is committed, but not every voter has it"
+            _fail_all(turn, [held.call_id for held in self._held.pop(index)], OutcomeUnknown(text))
+        if late:
+            self._watch_no_more()
 
 
 def _answer_runs(waiting: Waiting, outcomes: Sequence[Outcome], log_time: int, turn: Turn) -> None:

@@ -11,7 +11,7 @@ from dkv.model.limits import Limits
 from dkv.model.times import NEVER_EXPIRES_TS
 from dkv.vbucket.rows import expires_at_of_ts
 from dkv.wire.kv import SESSION_BYTES_MAX
-from dkv.wire.messages import ReadConsistency
+from dkv.wire.messages import Acknowledgement, ReadConsistency
 
 CONSISTENCIES = frozenset((ReadConsistency.SEQUENTIAL, ReadConsistency.LINEARIZABLE))
 
@@ -49,6 +49,13 @@ def check_consistency(level: int) -> int:
     if level not in CONSISTENCIES:
         raise InvalidRequest(f"Unknown read consistency level: {level}")
     return level
+
+
+def check_acknowledgement(level: int) -> bool:
+    """Whether every voter must have the write; else a majority."""
+    if level not in (Acknowledgement.QUORUM, Acknowledgement.ALL):
+        raise InvalidRequest(f"Unknown acknowledgement: {level}")
+    return level == Acknowledgement.ALL
 
 
 def check_session(request: HasSession) -> Session | None:

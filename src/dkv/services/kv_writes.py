@@ -5,12 +5,13 @@ A batch of plain puts, by far the most common, is parsed and answered without a 
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Outcome, Put, Session
 from dkv.model.errors import InvalidRequest, LimitExceeded, SessionUnknown
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
-from dkv.services.checks import check_key, check_payload, check_session, check_value, expires_at
+from dkv.services.checks import check_acknowledgement, check_key, check_payload, check_session, check_value, expires_at
 from dkv.services.turn import PutReplies, Turn
 from dkv.wire import messages as wire
 from dkv.wire.kv import (
@@ -27,6 +28,20 @@ PLAIN_KEY_BYTES_MAX = 127
 CHANGE_NUMBER_OF: Callable[[Outcome], int] = attrgetter("change_number")
 ERROR_OF: Callable[[Outcome], str] = attrgetter("error")
 _new = tuple.__new__
+
+
+class Asked(NamedTuple):
+    """What a request wants done, and who has it on disk before it is answered."""
+
+    command: Command
+    by_all: bool
+
+
+class AskedMultiPut(NamedTuple):
+    """The same of a MultiPut."""
+
+    command: MultiPut
+    by_all: bool
 
 
 class KvWrites:
@@ -61,34 +76,29 @@ class KvWrites:
 
     def multi_put(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
         """MultiPutRequest. An empty list is well, and takes no change number."""
-        ids, commands = parse_each(lambda each: self._parse_multi_put(each, turn.log_time), call_ids, messages, turn)
-        for call_id, command in zip(ids, commands, strict=True):
-            if command.puts:
-                turn.commands.append(command)
-                turn.command_calls.append(call_id)
-                turn.command_answers.append(answer_puts)
-            else:
-                turn.reply_ids.append(call_id)
-                turn.replies.append(STATUS_OK)
+        ids, asked = parse_each(lambda each: self._parse_multi_put(each, turn.log_time), call_ids, messages, turn)
+        calls = list(zip(ids, asked, strict=True))
+        empty = [call_id for call_id, each in calls if not each.command.puts]
+        turn.reply_ids += empty
+        turn.replies += [STATUS_OK] * len(empty)
+        _add(turn, [(call_id, each) for call_id, each in calls if each.command.puts], answer_puts)
 
     @staticmethod
     def _ask(
-        parse: Callable[[bytes, int], Command],
+        parse: Callable[[bytes, int], Asked],
         answer: PutReplies,
         call_ids: Sequence[int],
         messages: Sequence[bytes],
         turn: Turn,
     ) -> None:
-        ids, commands = parse_each(lambda message: parse(message, turn.log_time), call_ids, messages, turn)
-        turn.commands += commands
-        turn.command_calls += ids
-        turn.command_answers += [answer] * len(ids)
+        ids, asked = parse_each(lambda message: parse(message, turn.log_time), call_ids, messages, turn)
+        _add(turn, list(zip(ids, asked, strict=True)), answer)
 
-    def _parse_put(self, message: bytes, log_time: int) -> Put:
+    def _parse_put(self, message: bytes, log_time: int) -> Asked:
         request = wire.PutRequest.FromString(message)
         put = self._put(request, log_time)._replace(session=check_session(request))
         check_payload(len(put.value), self._limits)  # without the key: the largest value may be put under any
-        return put
+        return Asked(put, check_acknowledgement(request.acknowledgement))
 
     def _put(self, request: wire.PutRequest, log_time: int, index: int = -1) -> Put:
         return Put(
@@ -97,7 +107,7 @@ class KvWrites:
             expires_at(request.expireTS, request.ttlMs, log_time),
         )
 
-    def _parse_multi_put(self, message: bytes, log_time: int) -> MultiPut:
+    def _parse_multi_put(self, message: bytes, log_time: int) -> AskedMultiPut:
         request = wire.MultiPutRequest.FromString(message)
         entries = request.putRequest
         if len(entries) > self._limits.multi_put_entries_max:
@@ -106,13 +116,14 @@ class KvWrites:
         if any(entry.session or entry.sequence or entry.lowestOutstanding for entry in entries):
             raise InvalidRequest("the session of a MultiPut belongs to the whole list")
         check_payload(sum(len(put.key) + len(put.value) for put in puts), self._limits)
-        return MultiPut(puts, check_session(request))
+        return AskedMultiPut(MultiPut(puts, check_session(request)), check_acknowledgement(request.acknowledgement))
 
-    def _parse_delete(self, message: bytes, log_time: int) -> Delete:
+    def _parse_delete(self, message: bytes, log_time: int) -> Asked:
         request = wire.DeleteRequest.FromString(message)
-        return Delete(check_key(request.key, self._limits), check_session(request))
+        command = Delete(check_key(request.key, self._limits), check_session(request))
+        return Asked(command, check_acknowledgement(request.acknowledgement))
 
-    def _parse_compare_and_set(self, message: bytes, log_time: int) -> CompareAndSet:
+    def _parse_compare_and_set(self, message: bytes, log_time: int) -> Asked:
         request = wire.CompareAndSetRequest.FromString(message)
         command = CompareAndSet(
             check_key(request.key, self._limits),
@@ -122,16 +133,25 @@ class KvWrites:
             check_session(request),
         )
         check_payload(len(command.key) + len(command.expected) + len(command.value), self._limits)
-        return command
+        return Asked(command, check_acknowledgement(request.acknowledgement))
 
-    def _parse_delete_range(self, message: bytes, log_time: int) -> DeleteRange:
+    def _parse_delete_range(self, message: bytes, log_time: int) -> Asked:
         request = wire.DeleteRangeRequest.FromString(message)
         start, end = request.start, request.end
         for bound in filter(None, (start, end)):
             check_key(bound, self._limits)
         if end and end < start:
             raise InvalidRequest("the end of a range cannot be before its start")
-        return DeleteRange(start, end, check_session(request))
+        command = DeleteRange(start, end, check_session(request))
+        return Asked(command, check_acknowledgement(request.acknowledgement))
+
+
+def _add(turn: Turn, asked: Sequence[tuple[int, Asked | AskedMultiPut]], answer: PutReplies) -> None:
+    """Puts commands into the turn: (call id, what it asks for)."""
+    turn.commands += [each.command for _, each in asked]
+    turn.command_calls += [call_id for call_id, _ in asked]
+    turn.command_answers += [answer] * len(asked)
+    turn.by_all.update(call_id for call_id, each in asked if each.by_all)
 
 
 def _plain_puts(messages: Sequence[bytes]) -> list[Put] | None:

@@ -142,6 +142,8 @@ class Turn:
     """commands[i] was asked for by call command_calls[i] ..."""
     command_answers: list[PutReplies] = field(default_factory=list)
     """... and is answered by command_answers[i] once applied."""
+    by_all: set[int] = field(default_factory=set)
+    """The calls among them that are answered only once every voter has them on disk."""
     reads: list[PointRead] = field(default_factory=list)
     scans: list[ScanRequest] = field(default_factory=list)
     histories: list[HistoryRequest] = field(default_factory=list)

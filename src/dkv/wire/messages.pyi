@@ -21,6 +21,12 @@ class _ReadConsistency(EnumTypeWrapper):
 
 ReadConsistency: _ReadConsistency
 
+class _Acknowledgement(EnumTypeWrapper):
+    QUORUM: int
+    ALL: int
+
+Acknowledgement: _Acknowledgement
+
 class Status(Message):
     code: int
     message: str
@@ -51,6 +57,7 @@ class PutRequest(Message):
     session: bytes
     sequence: int
     lowestOutstanding: int
+    acknowledgement: int
     def __init__(
         self,
         *,
@@ -61,6 +68,7 @@ class PutRequest(Message):
         session: bytes | None = ...,
         sequence: int | None = ...,
         lowestOutstanding: int | None = ...,
+        acknowledgement: int | None = ...,
     ) -> None: ...
 
 class PutResponse(Message):
@@ -82,6 +90,7 @@ class MultiPutRequest(Message):
     session: bytes
     sequence: int
     lowestOutstanding: int
+    acknowledgement: int
     def __init__(
         self,
         *,
@@ -89,6 +98,7 @@ class MultiPutRequest(Message):
         session: bytes | None = ...,
         sequence: int | None = ...,
         lowestOutstanding: int | None = ...,
+        acknowledgement: int | None = ...,
     ) -> None: ...
 
 class DeleteRequest(Message):
@@ -96,6 +106,7 @@ class DeleteRequest(Message):
     session: bytes
     sequence: int
     lowestOutstanding: int
+    acknowledgement: int
     def __init__(
         self,
         *,
@@ -103,6 +114,7 @@ class DeleteRequest(Message):
         session: bytes | None = ...,
         sequence: int | None = ...,
         lowestOutstanding: int | None = ...,
+        acknowledgement: int | None = ...,
     ) -> None: ...
 
 class DeleteResponse(Message):
@@ -196,6 +208,7 @@ class CompareAndSetRequest(Message):
     session: bytes
     sequence: int
     lowestOutstanding: int
+    acknowledgement: int
     def __init__(
         self,
         *,
@@ -207,6 +220,7 @@ class CompareAndSetRequest(Message):
         session: bytes | None = ...,
         sequence: int | None = ...,
         lowestOutstanding: int | None = ...,
+        acknowledgement: int | None = ...,
     ) -> None: ...
 
 class CompareAndSetResponse(Message):
@@ -842,6 +856,7 @@ class DeleteRangeRequest(Message):
     session: bytes
     sequence: int
     lowestOutstanding: int
+    acknowledgement: int
     def __init__(
         self,
         *,
@@ -850,6 +865,7 @@ class DeleteRangeRequest(Message):
         session: bytes | None = ...,
         sequence: int | None = ...,
         lowestOutstanding: int | None = ...,
+        acknowledgement: int | None = ...,
     ) -> None: ...
 
 class DeleteRangeResponse(Message):

@@ -382,3 +382,51 @@ def test_sleeping_group_elects_another_leader_when_the_link_to_its_leader_is_los
     leaders = [member for member in trio.members if member.is_leading and member is not old]
     assert len(leaders) == 1
     assert not old.is_leading
+
+
+def test_write_for_all_is_answered_once_every_voter_has_it(trio: Trio) -> None:
+    """A quorum is not enough; and what asks for a quorum does not wait for it."""
+    leader, away = trio.leader, trio.followers[0]
+    trio.isolate(away)
+    strong = pb.PutRequest(key=b"k", value=b"all", acknowledgement=pb.Acknowledgement.ALL)
+    call_id = leader.call("Put", strong)
+    trio.run(20)
+    assert trio.put(leader, b"quorum") == 2
+    assert leader.reply(call_id) is None
+    trio.wire.cut = set()
+    trio.run(60)
+    reply = leader.reply(call_id)
+    assert reply is not None
+    assert (reply.code, pb.PutResponse.FromString(reply.message).changeNumber) == (0, 1)
+    assert trio.ask(trio.followers[0], "Put", strong).code == 0
+
+
+def test_write_for_all_with_a_voter_away_is_of_unknown_outcome_in_the_end(trio: Trio) -> None:
+    """It says that it is committed."""
+    leader = trio.leader
+    trio.isolate(trio.followers[0])
+    request = pb.PutRequest(key=b"k", value=b"v", acknowledgement=pb.Acknowledgement.ALL)
+    reply = trio.ask(leader, "Put", request, rounds=400)
+    assert (reply.code, reply.reason) == (
+        4,
+        "context deadline exceeded: the write is committed, but not every voter has it",
+    )
+    assert not leader.node.sole.writes.waiting_entries
+
+
+def test_node_that_stops_has_another_one_lead_first(trio: Trio) -> None:
+    """So nobody has to miss the leader."""
+    leader, term = trio.leader, trio.leader.node.sole.term
+    wait = leader.node.turn
+
+    def turn(wait_ms: int) -> None:
+        wait(0)
+        leader.log.step_disk()
+        trio.run(1, without=(leader,))
+
+    leader.node.turn = turn  # type: ignore[method-assign,assignment]
+    assert leader.node.drain(5_000)
+    assert not leader.node.sole.is_leader
+    trio.run(5, without=(leader,))
+    assert [member.is_leading for member in trio.members if member is not leader].count(True) == 1
+    assert trio.leader.node.sole.term == term + 1

@@ -13,7 +13,7 @@ KINDS = {
     FieldDescriptor.TYPE_UINT32: "uint32",
     FieldDescriptor.TYPE_UINT64: "uint64",
 }
-SESSION = "110 session bytes, 111 sequence uint64, 112 lowestOutstanding uint64"
+SESSION = "110 session bytes, 111 sequence uint64, 112 lowestOutstanding uint64, 113 acknowledgement Acknowledgement"
 TOKEN = "100 changeNumber uint64, 101 historyId bytes, 102 logTime uint64"
 API = {
     "Status": "1 code int32, 2 message string",
