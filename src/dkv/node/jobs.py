@@ -17,7 +17,7 @@ from dkv.jobs.replay import check_time
 from dkv.jobs.restore import Propose, Restoring, Target, restore
 from dkv.jobs.stage import named_spaces
 from dkv.model.backups import BackupOrder, Finished, Order, Phase, Progress, RestoreOrder
-from dkv.model.errors import Busy, DkvError, InvariantBroken, NoLeader, StorageFailed
+from dkv.model.errors import BackupFailed, Busy, DkvError, InvariantBroken, NoLeader, StorageFailed
 from dkv.node.disk import Disk
 from dkv.node.history import Place
 from dkv.ports.backups import Backups
@@ -119,6 +119,7 @@ class Jobs:
                 if not is_readable:
                     raise NoLeader("no leader is known for this vBucket, try again")
                 if isinstance(request.order, RestoreOrder):
+                    self._check_alone()
                     check_time(request.order, turn.log_time)
                 self.start(request.order, request)
             except DkvError as error:
@@ -130,6 +131,15 @@ class Jobs:
             self._clean()
         if self._running is not None:
             self._step(self._running, turn, now)
+
+    def _check_alone(self) -> None:
+        """Other replicas would have to be given the rows first (INVARIANTS 22)."""
+        voters, learners, *_ = self._replica.members
+        if len(voters) + len(learners) > 1:
+            raise BackupFailed(
+                "a vBucket with several replicas cannot be restored yet: restore on a server that stands alone, make "
+                "it the first node of a cluster, and let others join"
+            )
 
     def close(self) -> None:
         """Stop at once, as a crash would: what is half done is cleared away after the next start."""

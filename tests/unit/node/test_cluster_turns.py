@@ -21,6 +21,7 @@ from dkv.testing.random import SeededRandom, stream
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
+from dkv.wire import methods
 
 VBUCKET = 1
 NODES = (11, 12, 13)
@@ -430,3 +431,15 @@ def test_node_that_stops_has_another_one_lead_first(trio: Trio) -> None:
     trio.run(5, without=(leader,))
     assert [member.is_leading for member in trio.members if member is not leader].count(True) == 1
     assert trio.leader.node.sole.term == term + 1
+
+
+def test_restore_of_a_vbucket_with_several_replicas_is_refused(trio: Trio) -> None:
+    """The others would not have the rows, and could not apply the command."""
+    leader = trio.leader
+    number = leader.services.methods.index(methods.METHODS[methods.RESTORE])
+    call_id = leader.edge.call(number, pb.RestoreRequest(restorePath="/shelf").SerializeToString())
+    trio.run(5)
+    reply = trio.leader.reply(call_id)
+    assert reply is not None
+    assert reply.code == 2
+    assert "cannot be restored yet" in reply.reason

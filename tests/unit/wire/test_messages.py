@@ -54,4 +54,5 @@ def test_additions_to_upstream_messages_have_numbers_from_100() -> None:
         "session": 110,
         "sequence": 111,
         "lowestOutstanding": 112,
+        "acknowledgement": 113,
     }
