@@ -21,6 +21,8 @@ from dkv.services.turn import PointRead, Turn
 
 ASK_AGAIN_MS = 300
 """About what an election takes: a question may have gone to a leader that is none any more."""
+REFUSED_MS = 30
+"""Until what was refused is asked again: a new leader refuses until its first entry is committed."""
 WAIT_MS_MAX = 5_000
 """Then the caller is told; few callers wait for longer."""
 CHANGE_WAIT_MS_MAX = 1_000
@@ -85,7 +87,7 @@ class Barriers:
         """There will be no answer."""
         barrier = self._asked.pop(request_id, None)
         if barrier is not None:
-            barrier.asked_ms -= ASK_AGAIN_MS
+            barrier.asked_ms -= ASK_AGAIN_MS - REFUSED_MS
 
     def ask_again(self, now: Now) -> None:
         """Questions whose answers are overdue."""

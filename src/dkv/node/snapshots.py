@@ -141,8 +141,7 @@ class Snapshots:
             if hosted is None or not hosted.is_leader:
                 del self._paused[place]  # whoever leads now is told by its own Raft
                 continue
-            if not hosted.is_leading:
-                continue
+            # Whether or not an entry of its own term is committed: without this replica there may be no quorum for it.
             del self._paused[place]
             sending = Sending(self._random.bytes(ID_BYTES), place.vbucket, place.replica, self._store, now)
             self._sending[place] = sending

@@ -356,6 +356,17 @@ def test_sender_that_crashes_during_a_snapshot_is_replaced(trio: Trio, turns: in
     assert rows_of(follower) == rows_of(trio.leader)
 
 
+def test_leader_without_a_quorum_but_with_a_follower_below_its_log_sends_the_snapshot(trio: Trio) -> None:
+    """The third node is gone for good: until the snapshot is there, no entry of the leader's term can be committed."""
+    follower, leader = trio.followers[0], trio.leader
+    fall_behind(trio, follower)
+    trio.isolate(next(each for each in trio.followers if each is not follower))
+    leader.crash()
+    trio.run(600)
+    assert trio.leader is leader
+    assert rows_of(follower) == rows_of(leader)
+
+
 def awake(trio: Trio) -> int:
     """Groups in which time passes, on all members."""
     return sum(cast(Any, member.node.consensus).raft_stats()["awake"] for member in trio.members)
