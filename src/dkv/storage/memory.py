@@ -10,11 +10,11 @@ crash is not a power loss; the page cache survives it, so nothing is lost, but w
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
-from dkv.model.errors import FolderRefused, InvariantBroken, StorageFailed
+from dkv.model.errors import Corrupt, FolderRefused, InvariantBroken, StorageFailed
 from dkv.ports.store import Pressure, RowBatch
 from dkv.storage.image import Image
 
@@ -25,10 +25,10 @@ NO_PRESSURE = Pressure(stopped=False, delayed_bytes_per_s=0)
 class MemoryScan:
     """A walk over rows that were copied when it was opened, so nothing later shows."""
 
-    __slots__ = ("__weakref__", "_closed", "_position", "_rows")
+    __slots__ = ("__weakref__", "_closed", "_damaged", "_position", "_rows")
 
-    def __init__(self, rows: list[tuple[bytes, bytes]]) -> None:
-        self._rows = rows
+    def __init__(self, rows: list[tuple[bytes, bytes]], damaged: Set[bytes]) -> None:
+        self._rows, self._damaged = rows, damaged
         self._position = 0
         self._closed = False
 
@@ -39,6 +39,8 @@ class MemoryScan:
         taken: list[tuple[bytes, bytes]] = []
         left = bytes_max
         for key, row in self._rows[self._position : self._position + max(rows_max, 1)]:
+            if key in self._damaged:
+                raise _damage(key)
             taken.append((key, row))
             left -= len(key) + len(row)
             if left <= 0:
@@ -64,6 +66,8 @@ class MemoryStore:
         """Raised by the next write, which then did not happen."""
         self.fail_next_sync: StorageFailed | None = None
         """Ends the next sync to complete, which then made nothing durable."""
+        self.damaged: set[bytes] = set()
+        """Keys of rows whose bytes are not what was written; a later write of a row makes it whole."""
         self.free_bytes_now = _FREE_BYTES_DEFAULT
         self.pressure_now = NO_PRESSURE
         self._on_synced = on_synced
@@ -92,6 +96,7 @@ class MemoryStore:
             self.fail_next_write = None
             self._failure = failure
             raise failure
+        self.damaged.difference_update(key for key, _ in batch.operations)
         kept = RowBatch(list(batch.operations), list(batch.ranges))
         self._visible.apply(kept)
         self._unsynced.append(kept)
@@ -99,6 +104,8 @@ class MemoryStore:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Rows in the order of `keys`, None where there is none."""
         self._check_open()
+        for key in self.damaged.intersection(keys):
+            raise _damage(key)
         return [self._visible.rows.get(key) for key in keys]
 
     def scan(self, start: bytes, end: bytes, *, reverse: bool = False) -> MemoryScan:
@@ -107,7 +114,7 @@ class MemoryStore:
         rows = self._visible.between(start, end)
         if reverse:
             rows.reverse()
-        scan = MemoryScan(rows)
+        scan = MemoryScan(rows, self.damaged)
         self._scans.add(scan)
         return scan
 
@@ -272,3 +279,7 @@ class MemoryStore:
         failure = self._failure or self._sync_failure
         if failure is not None:
             raise failure
+
+
+def _damage(key: bytes) -> Corrupt:
+    return Corrupt(f"simulated: the row of {key.hex()} is damaged")

@@ -98,6 +98,8 @@ class Client:
             self._not_now()
         elif reply.code == Code.DEADLINE_EXCEEDED:
             self._unknown(reply.reason)
+        elif reply.code == Code.DATA_LOSS and not call.is_write:
+            self.lost()
         else:
             raise AssertionError(f"code {reply.code} ({reply.reason}) ended {call}")
         return f"{reply.code} {reply.reason} {call}"

@@ -39,13 +39,17 @@ class Life:
 
     log: SimulatedLog
     raft: Raft
-    replica: Replica
     edge: SimulatedEdge
     node: Node
     methods: dict[str, int]
     """Method number by path."""
     commit_seen: int = 0
     """For a checker: up to here it has looked."""
+
+    @property
+    def replica(self) -> Replica:
+        """Of the vBucket; a snapshot brings another one."""
+        return self.node.sole.replica
 
     def call(self, path: str, message: bytes) -> int:
         """Somebody calls; returns the id of the call."""
@@ -71,8 +75,7 @@ class Machine:
         """The addresses of the other nodes."""
         self.appended: list[Appended] | None = None
         """For a checker that takes it: what its logs were given."""
-        keeps = stream(seed, "retention").choice(RETENTIONS)
-        self.retention: Retention = keeps if network is None else Retention()
+        self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
 
     def form(self, conf: Conf, history_id: bytes, log_time: int) -> None:
         """The first rows of a cluster's vBucket, as every member has them."""
@@ -108,7 +111,7 @@ class Machine:
         if peers is None:
             consensus.campaign(VBUCKET)
         methods = {path: number for number, (path, _) in enumerate(services.methods)}
-        self.life = Life(log, raft, replica, edge, node, methods)
+        self.life = Life(log, raft, edge, node, methods)
         return self.life
 
     def _meet(self, network: Network) -> SimulatedPeers:

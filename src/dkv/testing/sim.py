@@ -53,6 +53,8 @@ class Summary(NamedTuple):
     """Taken or restored."""
     terms: int
     """Of a cluster: in which somebody led."""
+    snapshots: int
+    """Of a cluster: installed."""
 
 
 def run_seed(seed: int, steps: int = STEPS_DEFAULT, nodes: int = 1) -> Summary | Failure:
@@ -67,16 +69,19 @@ def run_seed(seed: int, steps: int = STEPS_DEFAULT, nodes: int = 1) -> Summary |
 
 
 def _run(world: World | ClusterWorld, steps: int) -> Summary:
+    backups = terms = snapshots = 0
     if isinstance(world, World):
         schedule = Schedule(world)
         schedule.run(steps)
         Ending(world, had_jumps="clock jump" in schedule.weights).run()
-        nodes, lives, backups, terms = 1, world.machine.lives, world.operator.done, 0
+        nodes, lives, backups = 1, world.machine.lives, world.operator.done
     else:
         ClusterSchedule(world).run(steps)
         ClusterEnding(world).run()
-        nodes, lives, backups, terms = len(world.members), world.lives, 0, world.raft_checks.terms
-    return Summary(world.trace.digest(), nodes, world.acknowledged, world.unknown, lives, backups, terms)
+        nodes, lives, terms = len(world.members), world.lives, world.raft_checks.terms
+        snapshots = world.snapshots + sum(member.snapshots for member in world.members)
+    digest = world.trace.digest()
+    return Summary(digest, nodes, world.acknowledged, world.unknown, lives, backups, terms, snapshots)
 
 
 def nodes_of(seed: int, nodes: int | str) -> int:
@@ -125,7 +130,7 @@ def _told(passed: list[Summary]) -> str:
     return (
         f" ({kinds}): {writes} acknowledged writes, {unknown} of unknown outcome, "
         f"{sum(each.lives for each in passed)} lives, {sum(each.backups for each in passed)} backups and restores, "
-        f"{sum(each.terms for each in passed)} leaders"
+        f"{sum(each.terms for each in passed)} leaders, {sum(each.snapshots for each in passed)} snapshots"
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dkv.model.errors import StorageFailed
+from dkv.model.errors import Corrupt, StorageFailed
 from dkv.ports.store import Pressure, RowBatch
 from dkv.storage.memory import MemoryStore
 
@@ -155,3 +155,20 @@ def test_flush_that_fails_is_told_to_whoever_asks() -> None:
         store.has_flushed()
     store.power_loss(0)
     assert store.get_many([b"a"]) == [None]
+
+
+def test_damaged_row_is_corrupt_until_it_is_written_again() -> None:
+    """Whoever reads it is told, also in a scan, also after a crash; other rows can be read."""
+    store = MemoryStore()
+    store.write(RowBatch([(b"a", b"1"), (b"b", b"2")]))
+    store.damaged.add(b"b")
+    store.crash_process()
+    assert store.get_many([b"a"]) == [b"1"]
+    with pytest.raises(Corrupt, match="62 is damaged"):
+        store.get_many([b"a", b"b"])
+    scan = store.scan(b"a", b"z")
+    assert scan.take(1, 100) == [(b"a", b"1")]
+    with pytest.raises(Corrupt):
+        scan.take(1, 100)
+    store.write(RowBatch([(b"b", b"3")]))
+    assert store.get_many([b"b"]) == [b"3"]

@@ -32,7 +32,7 @@ class ClusterEnding:
         world.stop_following()
         self._heal()
         self._rest()
-        for member in world.members:
+        for member in world.in_use:
             world.end_life(member, "the last one", member.power_loss)
         self._heal()
         world.pass_time(REST_MS)
@@ -49,7 +49,7 @@ class ClusterEnding:
         world, history = self._world, self._world.history
         replica = self._lives()[0].replica
         complaints = [
-            *differences(world.members),
+            *differences(world.in_use),
             *checks.only_written_values(history),
             *checks.acknowledged_present(history, final),
             *checks.change_numbers_whole(history, replica.change_number),
@@ -64,14 +64,17 @@ class ClusterEnding:
 
     def _lives(self) -> list[Life]:
         """Of a healed cluster: every machine runs."""
-        return [member.life for member in self._world.members if member.life is not None]
+        return [member.life for member in self._world.in_use if member.life is not None]
 
     def _heal(self) -> None:
-        """Nothing is wrong any more, and every machine runs."""
+        """Nothing is wrong any more, and every machine runs whose disk is what was written."""
         world = self._world
+        for member in world.in_use:
+            if member.store.damaged:
+                world.give_up(member, "its disk is damaged")
         world.network.cut(NO_CUTS)
         world.network.weather = CALM
-        for member in world.members:
+        for member in world.in_use:
             world.pause(member, False)
             member.heal()
             member.has_slow_disk = False
@@ -86,7 +89,7 @@ class ClusterEnding:
                 if client.call is not None and client.call_id is None:
                     world.act(client, at)
             world.round()
-            for member in world.members:
+            for member in world.in_use:
                 world.start(member)  # a disk that had failed before it was healed ends its process now
             if self._is_at_rest():
                 return
@@ -95,7 +98,7 @@ class ClusterEnding:
 
     def _is_at_rest(self) -> bool:
         lives = self._lives()
-        if len(lives) < len(self._world.members) or any(each.call is not None for each in self._world.everyone):
+        if len(lives) < len(self._world.in_use) or any(each.call is not None for each in self._world.everyone):
             return False
         if any(life.edge.waiting() + life.edge.open_calls() for life in lives):
             return False
@@ -115,7 +118,7 @@ class ClusterEnding:
     def _read_everywhere(self) -> dict[bytes, bytes | None]:
         """Every key, as every node tells it; that they agree is for the checkers to say."""
         final: dict[bytes, bytes | None] = {}
-        for member in self._world.members:
+        for member in self._world.in_use:
             for key in ALL_KEYS:
                 final[key] = self._one(Method.GET, Entry(key), member).seen[0]
         return final
@@ -126,7 +129,7 @@ class ClusterEnding:
         value = b""
         for i in range(1, PROBES + 1):
             value = b"p%d" % i
-            member = self._world.members[i % len(self._world.members)]
+            member = self._world.in_use[i % len(self._world.in_use)]
             call = self._one(Method.PUT, Entry(PROBE_KEY, value), member)
             if call.change_number != before + i:
                 raise Broken(f"change number {before + i} was expected: {call}")

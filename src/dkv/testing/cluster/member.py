@@ -1,5 +1,7 @@
 """One machine of a simulated cluster: its clock is wrong in its own way, and it knows what was done to it."""
 
+from random import Random
+
 from dkv.model.limits import Limits
 from dkv.node.hosted import LEADER
 from dkv.testing.clock import DRIFT_PERMILLE_MAX, START_WALL_MS, SimClock
@@ -7,7 +9,9 @@ from dkv.testing.log import Appended
 from dkv.testing.machine import VBUCKET, Machine
 from dkv.testing.network import Network
 from dkv.testing.random import stream
+from dkv.vbucket.replica import Replica
 
+ROWS_MAX = 1_000
 SKEW_MS_MAX = 2_000
 
 
@@ -23,12 +27,27 @@ class Member(Machine):
         self.appended: list[Appended] = []
         self.is_paused: bool = False
         self.has_slow_disk: bool = False
+        self.is_out: bool = False
+        """Its disk is damaged: it is not started any more."""
         self._turns_since_failure = 0
 
     @property
     def leads(self) -> bool:
         """As it sees itself."""
         return self.life is not None and not self.is_paused and self.life.raft.status(VBUCKET)["role"] == LEADER
+
+    @property
+    def snapshots(self) -> int:
+        """Installed in this life."""
+        snapshots = self.life.node.snapshots if self.life is not None else None
+        return snapshots.installed if snapshots is not None else 0
+
+    def any_row(self, rng: Random) -> bytes | None:
+        """The key of some row that a client could read; None: there is none."""
+        row = self.store.get_many([Replica.metadata_key(VBUCKET)])[0]
+        scan = self.store.scan(*Replica.ranges(row).data) if row is not None else None
+        rows = scan.take(ROWS_MAX, 1 << 20) if scan is not None else []
+        return rng.choice(rows)[0] if rows else None
 
     def goes_on_after_failure(self) -> bool:
         """INVARIANTS 6: a log that failed once is the end of the process, at the next turn that looks. Asked after each

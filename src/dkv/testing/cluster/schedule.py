@@ -48,6 +48,7 @@ FAULTS = {
     "engine write fails": 0.1,
     "engine sync fails": 0.1,
     "opening fails": 0.1,
+    "row is damaged": 0.2,
 }
 """How often each happens in a run that has it; all turns of all nodes have 40."""
 
@@ -125,6 +126,7 @@ class ClusterSchedule:
                 self._any().store, "fail_next_write", StorageFailed("simulated write")
             ),
             "engine sync fails": lambda: setattr(self._any().store, "fail_next_sync", StorageFailed("simulated sync")),
+            "row is damaged": lambda: world.damage(self._any()),
             "opening fails": self._opening_fails,
         }
 

@@ -56,6 +56,8 @@ class ClusterWorld:
             Follower(number, stream(seed, f"follower {number}"), prefix, NOT_APPLIED_YET)
             for number, prefix in enumerate((b"", b"g"))
         ]
+        self.snapshots: int = 0
+        """Installed in lives that are over."""
         self._clocks_were_seen()
 
     def _form(self) -> None:
@@ -64,6 +66,11 @@ class ClusterWorld:
         for member in self.members:
             member.form(conf, self.history_id, START_WALL_MS)
             member.others = {each.node_id: str(each.number) for each in self.members if each is not member}
+
+    @property
+    def in_use(self) -> list[Member]:
+        """The machines that nobody has given up."""
+        return [member for member in self.members if not member.is_out]
 
     @property
     def acknowledged(self) -> int:
@@ -81,13 +88,13 @@ class ClusterWorld:
 
     def start(self, member: Member) -> None:
         """A process on this machine, unless there is one; a fault that hits the opening ends it like any other."""
-        if member.life is not None:
+        if member.life is not None or member.is_out:
             return
         try:
             member.start()
             self._add(member, f"life {member.lives} begins")
         except Corrupt as failure:
-            raise Broken(f"node {member.number}: a folder that only crashed was refused: {failure}") from failure
+            self._take_out(member, failure)
         except (StorageFailed, OSError) as failure:
             self.end_life_somehow(member, f"opening failed: {failure}")
 
@@ -99,7 +106,8 @@ class ClusterWorld:
         try:
             life.node.turn(0)
         except Corrupt as failure:
-            raise Broken(f"node {member.number} found damage where nothing was damaged: {failure}") from failure
+            self._take_out(member, failure)
+            return
         except StorageFailed as failure:
             self.end_life_somehow(member, f"the node ends: {failure}")
             return
@@ -127,12 +135,33 @@ class ClusterWorld:
     def end_life(self, member: Member, why: str, ending: Callable[[], None]) -> None:
         """The process is gone, and with it every call it had. Then an operator repairs what had failed."""
         self._add(member, f"life {member.lives} is over: {why}, {ending.__name__}")
+        self.snapshots += member.snapshots
         ending()
         member.be_as_new()
         callers: list[Client | Follower] = [*self.everyone, *self.followers]
         for each in callers:
             if each.call_id is not None and each.at == member.number:
                 each.lost()
+
+    def damage(self, member: Member) -> None:
+        """A row of this machine is not any more what was written. Only while the others are a quorum without it."""
+        harmed = [each for each in self.members if each.is_out or each.store.damaged]
+        if member in harmed or 2 * len(harmed) + 2 > len(self.members):
+            return
+        if (key := member.any_row(self.rng)) is not None:
+            member.store.damaged.add(key)
+            self._add(member, f"the row of {key.hex()} is damaged")
+
+    def _take_out(self, member: Member, failure: Corrupt) -> None:
+        """A node that has found damage ends, and its machine is not used any more."""
+        if not member.store.damaged:
+            raise Broken(f"node {member.number} found damage where nothing was damaged: {failure}") from failure
+        self.give_up(member, f"the node ends: {failure}")
+
+    def give_up(self, member: Member, why: str) -> None:
+        """This machine is not used any more."""
+        self.end_life(member, why, member.crash_process)
+        member.is_out = True
 
     def pause(self, member: Member, is_paused: bool) -> None:
         """The process is stopped in its tracks, or goes on."""

@@ -11,6 +11,7 @@ from dkv.testing.cluster.replicas import differences
 from dkv.testing.machine import VBUCKET
 from dkv.testing.network import Network
 from dkv.testing.random import stream
+from dkv.vbucket.outcomes import EntryOutcomes, encode_outcomes
 from dkv.vbucket.rows import DATA, EXPIRY, OUTCOMES, SESSIONS, formed_space, prefix
 
 
@@ -43,16 +44,19 @@ def test_row_that_only_one_has_is_found(space: int) -> None:
 def test_row_that_differs_is_found() -> None:
     """Also in the history, where both have it."""
     members = two()
-    for space in (DATA, OUTCOMES):
-        write(members[0], space, b"key", b"\0v")
-        write(members[1], space, b"key", b"\0w")
+    write(members[0], DATA, b"key", b"\0v")
+    write(members[1], DATA, b"key", b"\0w")
+    write(members[0], OUTCOMES, b"12345678", encode_outcomes(EntryOutcomes(1, 2, 0, 7)))
+    write(members[1], OUTCOMES, b"12345678", encode_outcomes(EntryOutcomes(1, 3, 0, 7)))
     assert len(list(differences(members))) == 2
 
 
-def test_history_may_be_cut_on_one() -> None:
-    """How much is kept is each node's own affair."""
+def test_history_may_be_cut_on_one_and_counted_from_elsewhere() -> None:
+    """How much is kept is each node's own affair, and a snapshot brings none."""
     members = two()
-    write(members[1], OUTCOMES, b"12345678", b"row")
+    write(members[1], OUTCOMES, b"12345678", encode_outcomes(EntryOutcomes(1, 2, 0, 7)))
+    write(members[0], OUTCOMES, b"12345679", encode_outcomes(EntryOutcomes(2, 2, 0, 100)))
+    write(members[1], OUTCOMES, b"12345679", encode_outcomes(EntryOutcomes(2, 2, 0, 50)))
     assert list(differences(members)) == []
 
 
