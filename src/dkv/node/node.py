@@ -293,6 +293,8 @@ class Node:
         for ready in self.consensus.advance():
             hosted = self._busy[ready.vbucket] = self.vbuckets[ready.vbucket]
             hosted.take(ready, now)
+        if self.peering is not None:
+            self.peering.send()  # followers get on while this node applies
         committed = [hosted for hosted in self._busy.values() if hosted.unapplied]
         if not committed or not self.throttle.may_apply(now):
             return
