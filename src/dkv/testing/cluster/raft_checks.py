@@ -3,6 +3,7 @@
 | promise             | how it is seen here                                                                         |
 |---------------------|---------------------------------------------------------------------------------------------|
 | election safety     | whoever leads in a term is the only one that was ever seen to                               |
+| one vote a term     | who has a vote for a term on its disk has the same one in mind                              |
 | log matching        | an (index, term) names one entry, with one (term) before it, in whatever log it is written  |
 | leader completeness | a new leader's log has every entry that anybody has called committed                        |
 | state machine safety| what one calls committed at an index is what all others do                                  |
@@ -47,6 +48,7 @@ class RaftChecks:
         status: Mapping[str, Any] = life.raft.status(VBUCKET)
         if status["role"] == LEADER:
             yield from self._leads(replica, life, status["term"])
+        yield from self._remembers(replica, status, disks[replica])
         seen, life.commit_seen = life.commit_seen, status["commit"]
         for index in range(max(seen, 1) + 1, status["commit"] + 1):
             term = life.log.term_at(VBUCKET, index)
@@ -62,6 +64,11 @@ class RaftChecks:
                 if (known := self._written.setdefault((index, term), written)) != written:
                     yield f"replica {replica}: log matching: entry {index}/{term} is {written} and was {known}"
                 before = term
+
+    def _remembers(self, replica: int, status: Mapping[str, Any], disk: LogDisk) -> Iterator[str]:
+        term, vote, _ = disk.synced[VBUCKET].hard_state
+        if vote and term == status["term"] and vote != status["vote"]:
+            yield f"replica {replica}: it has voted for {vote} in term {term}, and says {status['vote']} now"
 
     def _leads(self, replica: int, life: Life, term: int) -> Iterator[str]:
         known = self._leaders.get(term)

@@ -30,8 +30,8 @@ class Cluster:
         self.disks = dict(enumerate(disks, 1))
         self.checks = RaftChecks()
 
-    def look(self, replica: int, role: int, term: int, commit: int) -> list[str]:
-        status = {"role": role, "term": term, "commit": commit, "conf": CONF}
+    def look(self, replica: int, role: int, term: int, commit: int, vote: int = 0) -> list[str]:
+        status = {"role": role, "term": term, "commit": commit, "conf": CONF, "vote": vote}
         raft = SimpleNamespace(status=lambda vbucket: status)
         life = SimpleNamespace(raft=raft, log=SimulatedLog(self.disks[replica]), commit_seen=0)
         return list(self.checks.look(replica, cast(Life, life), self.disks))
@@ -51,6 +51,16 @@ def test_two_leaders_of_one_term_are_found() -> None:
     cluster = Cluster(disk_with(), disk_with(), disk_with())
     assert cluster.look(1, LEADER, 2, 1) == []
     assert "election safety" in cluster.look(2, LEADER, 2, 1)[0]
+
+
+def test_vote_that_is_forgotten_is_found() -> None:
+    """Its disk has it, and it would vote again; in another term it may."""
+    voted = disk_with()
+    voted.synced[VBUCKET].hard_state = (4, 2, 1)
+    cluster = Cluster(voted, disk_with(), disk_with())
+    assert cluster.look(1, FOLLOWER, 4, 1, vote=2) == []
+    assert cluster.look(1, FOLLOWER, 5, 1, vote=3) == []
+    assert "has voted for 2 in term 4" in cluster.look(1, FOLLOWER, 4, 1)[0]
 
 
 def test_leader_without_a_committed_entry_is_found() -> None:
