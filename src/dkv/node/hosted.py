@@ -349,6 +349,10 @@ class Hosted:
         confirmed_ms = self.barriers.confirmed_ms
         return STALENESS_UNKNOWN if confirmed_ms is None else now.monotonic_ms - confirmed_ms
 
+    def has_streams(self, turn: Turn) -> bool:
+        """Somebody reads in a stream, or asks to in this turn."""
+        return bool(turn.scans or turn.histories or self.scans.count or self.readers.count)
+
     def scan(self, turn: Turn, now: Now) -> None:
         """A slice for open iterates."""
         self.scans.open(turn, self.is_readable, now)

@@ -196,15 +196,15 @@ class Node:
         for vbucket, hosted in self._busy.items():
             hosted.release(turns[vbucket], now)
             hosted.read(turns[vbucket], now, self._emit)
-        if any(hosted.scans.count or hosted.readers.count for hosted in self._busy.values()):
-            self._emit(turns.answers(home))  # who asked for a row does not wait for those who read many
+        self._emit(turns.answers(home))  # nobody waits for those who read many, nor for what the node does unasked
         meter.lap()
         self._stream(turns, now, is_busy)
+        self.jobs.take_turn(home, self.sole.is_readable, now)
         meter.lap()
-        self._emit(turns.answers(home))  # nobody waits for what the node does unasked
         self._look_after(turns, now)
         self.services.beat(home, now.monotonic_ms, self.sole.is_serving)
-        self._busy = {vbucket: hosted for vbucket, hosted in self._busy.items() if hosted.is_busy}
+        if len(self.vbuckets) > 1:  # the only one is looked at in every turn
+            self._busy = {vbucket: hosted for vbucket, hosted in self._busy.items() if hosted.is_busy}
 
     def _wake(self, turns: Turns, now: Now) -> None:
         """The vBuckets that this turn looks at: those that somebody waits for or that have got calls, and now and then
@@ -221,16 +221,17 @@ class Node:
                 busy |= self.vbuckets
 
     def _stream(self, turns: Turns, now: Now, is_busy: bool) -> None:
-        """A slice for everybody who reads in streams, and for the job."""
-        busy = list(self._busy.items())
-        if any(hosted.history.is_waiting for _, hosted in busy):
+        """A slice for everybody who reads in streams."""
+        streaming = [hosted for vbucket, hosted in self._busy.items() if hosted.has_streams(turns[vbucket])]
+        if any(hosted.history.is_waiting for hosted in self._busy.values()):
             for token, entries in self.consensus.fetched():
                 self.vbuckets[vbucket_of(token)].history.take_fetched(token, entries)
-        is_busy = is_busy or any(hosted.writes.waiting_entries for _, hosted in busy)
-        for vbucket, hosted in busy:
-            hosted.scan(turns[vbucket], now)
-            hosted.feed(turns[vbucket], now, is_busy, self.draining)
-        self.jobs.take_turn(turns[self.sole.vbucket], self.sole.is_readable, now)
+        if not streaming:
+            return
+        is_busy = is_busy or any(hosted.writes.waiting_entries for hosted in self._busy.values())
+        for hosted in streaming:
+            hosted.scan(turns[hosted.vbucket], now)
+            hosted.feed(turns[hosted.vbucket], now, is_busy, self.draining)
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""

@@ -39,6 +39,7 @@ class Upkeep:
     ) -> None:
         self._store, self._consensus, self._replica, self._meter = store, consensus, replica, meter
         self._retention = retention
+        self._looked_ms = -1
         self._ticked_ms = self._swept_ms = self._sweep_proposed_ms = -1_000_000
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
@@ -49,6 +50,9 @@ class Upkeep:
     def commands_due(self, now: Now) -> list[Command]:
         """A tick when an expiry is due and not yet visible or the log is idle for long; a sweep of what has expired."""
         due: list[Command] = []
+        if now.monotonic_ms == self._looked_ms:
+            return due  # turns may follow each other faster than that
+        self._looked_ms = now.monotonic_ms
         if now.monotonic_ms - self._ticked_ms >= CLOCK_TICK_INTERVAL_MS and self._is_tick_due(now):
             self._ticked_ms = now.monotonic_ms
             due.append(Tick())
