@@ -9,6 +9,8 @@ import io
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -82,12 +84,26 @@ def h2load_in_background(
     address: str, path: str, body: bytes, *, connections: int, streams: int, seconds: float
 ) -> None:
     """Load whose own figures nobody wants; returns when it is over. For a thread beside a measurement."""
+    with loading(address, path, body, connections=connections, streams=streams, seconds=seconds) as generator:
+        if generator.wait(timeout=seconds + 60):
+            raise LoadFailed(f"h2load ended with {generator.returncode}")
+
+
+@contextmanager
+def loading(
+    address: str, path: str, body: bytes, *, connections: int, streams: int, seconds: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Load for `seconds` at most, and no longer than the block."""
     with tempfile.TemporaryDirectory() as folder:
         body_file = Path(folder, "body")
         body_file.write_bytes(body)
         command = ["h2load", "-c", str(connections), "-m", str(streams), "-d", str(body_file), "-D", f"{seconds:g}"]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://{address}{path}"]
-        subprocess.run(command, capture_output=True, timeout=seconds + 60, check=True)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as generator:
+            try:
+                yield generator
+            finally:
+                generator.kill()
 
 
 def redis_benchmark(port: int, arguments: list[str], *, connections: int, seconds: float) -> Measured:

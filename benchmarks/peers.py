@@ -74,16 +74,26 @@ class Peer(ABC):
 
     def start(self, index: int | None = None) -> float:
         """Starts it on its folder and returns the seconds until it served (the value of key number `index`)."""
+        begun = self.launch()
+        while not self.answers(index):
+            self.check_start(begun)
+            time.sleep(0.005)
+        return time.monotonic() - begun
+
+    def launch(self) -> float:
+        """Starts the process and returns when that was; it may not serve yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder.with_suffix(".log"), "ab") as log:
             begun = time.monotonic()
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        while not self.answers(index):
-            if self.process.poll() is not None or time.monotonic() - begun > START_SECONDS_MAX:
-                tail = self.folder.with_suffix(".log").read_text(errors="replace")[-800:]
-                raise RuntimeError(f"{self.name} did not start:\n{tail}")
-            time.sleep(0.005)
-        return time.monotonic() - begun
+        return begun
+
+    def check_start(self, begun: float) -> None:
+        """Raises RuntimeError if it has ended since, or takes too long."""
+        assert self.process is not None
+        if self.process.poll() is not None or time.monotonic() - begun > START_SECONDS_MAX:
+            tail = self.folder.with_suffix(".log").read_text(errors="replace")[-800:]
+            raise RuntimeError(f"{self.name} did not start:\n{tail}")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -93,6 +103,13 @@ class Peer(ABC):
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+            self.process = None
+
+    def kill(self) -> None:
+        """As a crash of the process; what the system holds for it stays."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
             self.process = None
 
     def memory_mb(self) -> float:
