@@ -175,9 +175,8 @@ class Scattering:
         self._scans.append(scan)
 
     def collect(self, turn: Turn) -> None:
-        """Takes the answers to parts out of the turn, and puts in those of the calls that are whole."""
-        if not self._parts:
-            return
+        """Takes the answers to parts out of the turn, also where their caller has gone, and puts in those of the calls
+        that are whole."""
         whole: list[Scattered] = []
         if min(turn.reply_ids, default=0) < FIRST_ID:
             replies = list(zip(turn.reply_ids, turn.replies, strict=True))

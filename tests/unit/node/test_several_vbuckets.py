@@ -1,5 +1,7 @@
 """A database of several vBuckets: every call finds its own, and what concerns several is answered when all have."""
 
+from typing import Any
+
 import pytest
 from tests.unit.node.test_cluster_turns import Member, Trio
 
@@ -106,3 +108,22 @@ def test_vbucket_without_a_leader_holds_up_its_own_keys_only(trio: Trio) -> None
     first = member.call("Get", pb.GetRequest(key=KEYS[0], readConsistency=level))
     assert trio.ask(member, "Get", pb.GetRequest(key=other, readConsistency=level)).code == 0
     assert member.reply(first) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        ("MultiGet", pb.MultiGetRequest(keys=KEYS, readConsistency=pb.ReadConsistency.LINEARIZABLE)),
+        ("Iterate", pb.IterateRequest(readConsistency=pb.ReadConsistency.LINEARIZABLE)),
+    ],
+)
+def test_caller_who_leaves_takes_the_parts_of_his_call_along(trio: Trio, name: str, request_: Any) -> None:
+    """What is answered later has nobody to go to: the edge never hears of the ids of parts."""
+    member = trio.members[0]
+    call_id = member.call(name, request_)
+    while member.edge.waiting():
+        member.step()
+    assert member.reply(call_id) is None
+    member.edge.leave(call_id)
+    trio.run(30)
+    assert member.edge.violations == []
