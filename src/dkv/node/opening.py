@@ -32,6 +32,8 @@ def open_vbucket(
         assert row is not None
     replica = _load(vbucket, row, store)
     term = installed_term(replica, store)
+    if term is not None:
+        store.sync()  # so may the flip, and the log must not begin anew behind a row that a power loss takes back
     if not consensus.has_group(vbucket):
         if replica.applied_index != FIRST_INDEX:
             raise Corrupt(f"the engine has applied entry {replica.applied_index}, but the log is empty")

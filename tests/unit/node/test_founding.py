@@ -1,5 +1,7 @@
 """The charter in the engine."""
 
+from dataclasses import replace
+
 import pytest
 
 from dkv.cluster.charter import Charter
@@ -8,10 +10,14 @@ from dkv.edge.consensus import NativeConsensus
 from dkv.model.members import Member
 from dkv.node.founding import found, history_here, read_charter, vbuckets_here
 from dkv.node.opening import load_replica, open_vbucket
+from dkv.ports.store import RowBatch
 from dkv.storage.memory import MemoryStore
 from dkv.testing.clock import SimClock
 from dkv.testing.log import LogDisk, SimulatedLog
-from dkv.testing.random import SeededRandom
+from dkv.testing.random import SeededRandom, stream
+from dkv.vbucket.installing import encode_installed, installed_key
+from dkv.vbucket.metadata import encode_metadata
+from dkv.vbucket.rows import metadata_key
 
 MEMBERS = (Member(7, 7, "a:1", "http://a:1"), Member(9, 9, "b:1", "http://b:1"))
 CHARTER = Charter(b"c" * 16, "prod", 3, 1_000, b"h" * 16, MEMBERS)
@@ -79,3 +85,19 @@ def test_node_on_its_own_founds_a_cluster_with_what_it_has() -> None:
     after = load_replica(1, store)
     assert after.metadata() == before.metadata()
     assert after.directory.members() == [MEMBERS[0]]
+
+
+def test_flip_that_was_not_synced_is_before_the_log_begins_anew_behind_it() -> None:
+    """kill -9 between flip and sync, and a loss of power in the next life: log and row still belong together."""
+    store, disk = MemoryStore(), LogDisk()
+    found(CHARTER, 7, store, {})
+    clock, random = SimClock(), SeededRandom(1, "test")
+    first = NativeConsensus(Raft(seed=1), SimulatedLog(disk))  # type: ignore[arg-type]
+    replica = open_vbucket(1, 7, store, first, clock, random)
+    new = replace(replica.metadata(), applied_index=50, applied_term=3)
+    store.write(RowBatch([(metadata_key(1), encode_metadata(new)), (installed_key(1), encode_installed(50, 3))]))
+    disk.crash_process(stream(1, "crash"))
+    store.crash_process()
+    open_vbucket(1, 7, store, NativeConsensus(Raft(seed=1), SimulatedLog(disk)), clock, random)  # type: ignore[arg-type]
+    store.power_loss(0)
+    assert load_replica(1, store).applied_index == 50
