@@ -109,6 +109,10 @@ class Hosted:
         others = set().union(*self.replica.members[:4]) - {self.replica.replica}
         return frozenset(self.node_of(replica) for replica in others)
 
+    def has_member(self, replica: int) -> bool:
+        """It has a part in the group, if only in one half of a joint state."""
+        return any(replica in ids for ids in self.replica.members[:4])
+
     @property
     def is_alone(self) -> bool:
         """The only voter: what it has applied is all there is."""

@@ -89,6 +89,8 @@ class Snapshots:
         """Until when a snapshot that is wanted waits."""
         self._catching_up: dict[Place, tuple[int, int]] = {}
         """(index, until when): the log from there on is kept."""
+        self._held: frozenset[int] = frozenset()
+        """The vBuckets whose logs are kept for somebody."""
         self._incoming: dict[int, Incoming] = {}
         self._allowed_bytes = 0.0
         self._allowed_ms = 0
@@ -126,7 +128,7 @@ class Snapshots:
 
     def take_turn(self, now: Now) -> None:
         """A slice of everything that is under way."""
-        if self._paused or self._sending or self._catching_up:
+        if self._paused or self._sending or self._catching_up or self._held:
             self._begin_due(now)
             self._send(now)
             self._hold_logs(now)
@@ -138,8 +140,8 @@ class Snapshots:
     def _begin_due(self, now: Now) -> None:
         for place in [place for place, until_ms in self._paused.items() if until_ms <= now.monotonic_ms]:
             hosted = self._hosted_of(place.vbucket)
-            if hosted is None or not hosted.is_leader:
-                del self._paused[place]  # whoever leads now is told by its own Raft
+            if hosted is None or not hosted.is_leader or not hosted.has_member(place.replica):
+                del self._paused[place]  # whoever leads now is told by its own Raft, and nobody of who was removed
                 continue
             # Whether or not an entry of its own term is committed: without this replica there may be no quorum for it.
             del self._paused[place]
@@ -154,6 +156,9 @@ class Snapshots:
             hosted = self._hosted_of(place.vbucket)
             if hosted is None or not hosted.is_leader or sending.is_lost(now):
                 self._fail(place, "its receiver was silent for too long" if hosted else "the vBucket is gone", now)
+                continue
+            if not hosted.has_member(place.replica):
+                self._fail(place, "its receiver was removed", now)
                 continue
             node = hosted.node_of(place.replica)
 
@@ -188,7 +193,7 @@ class Snapshots:
 
     def _hold_logs(self, now: Now) -> None:
         """Of each vBucket the log is kept from the oldest snapshot on that somebody still catches up from."""
-        held: dict[int, int] = {place.vbucket: 0 for place in (*self._sending, *self._catching_up)}
+        held = dict.fromkeys(self._held, 0) | {place.vbucket: 0 for place in (*self._sending, *self._catching_up)}
         indexes = {place: each.metadata.applied_index for place, each in self._sending.items()}
         for place, (index, until_ms) in list(self._catching_up.items()):
             if now.monotonic_ms >= until_ms:
@@ -200,6 +205,7 @@ class Snapshots:
         for vbucket, index in held.items():
             if (hosted := self._hosted_of(vbucket)) is not None:
                 hosted.upkeep.hold(index or None)
+        self._held = frozenset(vbucket for vbucket, index in held.items() if index)
 
     # Receiving
 

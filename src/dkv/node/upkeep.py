@@ -45,7 +45,8 @@ class Upkeep:
         self._swept_first: tuple[int, bytes] | None = None
         self._swept_space = replica.space
         self._index_cut = replica.earliest_index - 1
-        self._held_from: int | None = None
+        self.held_from: int | None = None
+        """See `hold`."""
 
     def commands_due(self, now: Now) -> list[Command]:
         """A tick when an expiry is due and not yet visible or the log is idle for long; a sweep of what has expired."""
@@ -97,7 +98,7 @@ class Upkeep:
     def hold(self, index: int | None) -> None:
         """Entries behind `index` stay, though the history need not keep them: a replica catches up from there. Up to
         `HELD_BYTES_MAX`; then it needs another snapshot. None: nobody does."""
-        self._held_from = index
+        self.held_from = index
 
     def _cut_history(self, synced: int) -> None:
         """Log and outcomes go together: what a reader may still ask for has both."""
@@ -115,9 +116,9 @@ class Upkeep:
 
     def _free_to(self, synced: int) -> int:
         """The last entry that may go."""
-        if self._held_from is None or self._replica.history_bytes > self._retention.history_bytes_max + HELD_BYTES_MAX:
+        if self.held_from is None or self._replica.history_bytes > self._retention.history_bytes_max + HELD_BYTES_MAX:
             return synced
-        return min(synced, max(self._held_from, self._replica.earliest_index))
+        return min(synced, max(self.held_from, self._replica.earliest_index))
 
     def _outcomes_at(self, index: int) -> OutcomesAt | None:
         scan = self._store.scan(*self._replica.outcomes_after(index - 1))

@@ -367,6 +367,41 @@ def test_leader_without_a_quorum_but_with_a_follower_below_its_log_sends_the_sna
     assert rows_of(follower) == rows_of(leader)
 
 
+def test_replica_that_is_removed_gets_no_snapshot_any_more(trio: Trio) -> None:
+    """Neither the one under way nor another; and the log is not kept for it."""
+    follower, leader = trio.followers[0], trio.leader
+    fall_behind(trio, follower)
+    snapshots = leader.node.snapshots
+    assert snapshots is not None
+    while not snapshots.bytes_sent():
+        trio.run(1)
+    trio.isolate(follower)
+    leader.node.consensus.propose_conf_change(VBUCKET, [(1, follower.node_id)], 0)
+    trio.run(30, without=(follower,))
+    assert (snapshots.bytes_sent(), snapshots.failed) == ({}, 1)
+    trio.run(100, without=(follower,))
+    assert (snapshots.bytes_sent(), snapshots.failed) == ({}, 1)
+    assert leader.node.sole.upkeep.held_from is None
+
+
+def test_leader_that_loses_its_office_keeps_no_log_for_a_snapshot(trio: Trio) -> None:
+    """Whoever leads then sends another one, and keeps his."""
+    follower, leader = trio.followers[0], trio.leader
+    fall_behind(trio, follower)
+    snapshots = leader.node.snapshots
+    assert snapshots is not None
+    while not snapshots.bytes_sent():
+        trio.run(1)
+    trio.run(1)
+    assert leader.node.sole.upkeep.held_from is not None
+    trio.isolate(follower)
+    to = next(each for each in trio.followers if each is not follower).node_id
+    assert leader.node.consensus.transfer_leader(VBUCKET, to)
+    trio.run(100)
+    assert not leader.is_leading
+    assert leader.node.sole.upkeep.held_from is None
+
+
 def awake(trio: Trio) -> int:
     """Groups in which time passes, on all members."""
     return sum(cast(Any, member.node.consensus).raft_stats()["awake"] for member in trio.members)
