@@ -54,9 +54,10 @@ impl Host {
             // raft 0.7.0 would append entries to an empty MsgAppend that waits to leave, whatever index that one stands
             // for: a follower then acknowledges more than it has. A turn proposes one entry, so little is lost.
             batch_append: false,
-            // One message carries up to 1 MiB (an entry is 1 MiB or one command, INVARIANTS 20), 256 are under way.
+            // One message carries up to 1 MiB (an entry is 1 MiB or one command, INVARIANTS 20), 12 are under way: the
+            // queue to a peer, 16 MiB, holds them all, with room for heartbeats. What it drops Raft must probe for.
             max_size_per_msg: 1 << 20,
-            max_inflight_msgs: 256,
+            max_inflight_msgs: 12,
             // Proposals are refused beyond this much uncommitted data: a leader without a quorum must not fill memory.
             max_uncommitted_size: 64 << 20,
             max_committed_size_per_ready: 16 << 20,
