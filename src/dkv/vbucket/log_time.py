@@ -13,6 +13,7 @@ from dkv.ports.clock import Now
 
 SLEW_MS_MAX = 1_000
 """Wall clocks are slewed, or stepped over a leap second; a second covers both."""
+ANY_JUMP_MS = 1 << 62
 JUMP_MS_MAX = 3_600_000
 """The default bound at the start of a run. Time zones set wrongly are off by whole hours."""
 
@@ -46,10 +47,18 @@ class LogClock:
         self._anchor_monotonic, self.frozen = now.monotonic_ms, False
         self._anchor_log = max(self.last, now.wall_ms)
 
+    def believe(self, now: Now) -> None:
+        """The same for as long as this process lives, whether it leads now or comes to later."""
+        self.jump_ms_max = ANY_JUMP_MS
+        if self.frozen:
+            self.confirm(now)
+
     def observe(self, log_time: int) -> None:
         """An entry with this log time was applied."""
         if log_time > self.last:
             self.last = log_time
+            if self.frozen:
+                self.end()  # judged by an older time: of a log that was not applied yet, or while somebody else leads
 
     def peek(self, now: Now) -> int:
         """What `next` would answer."""

@@ -193,6 +193,7 @@ class Replica:
     def become(self, other: Self) -> None:
         """Everything of this replica is now as `other` has it, which was opened from rows that a snapshot has brought.
         Who holds on to this one need not notice."""
+        other.clock.jump_ms_max = self.clock.jump_ms_max
         self.__dict__.update(other.__dict__)
 
     def metadata(self) -> Metadata:

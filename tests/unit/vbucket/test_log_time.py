@@ -67,3 +67,26 @@ def test_log_time_after_the_end_of_a_run_starts_another() -> None:
     clock.end()
     assert clock.next(Now(START + JUMP_MS_MAX + 1, 5)) == START
     assert clock.frozen
+
+
+def test_log_time_that_is_believed_stays_so_when_the_node_comes_to_lead() -> None:
+    """In a cluster nobody knows at the start who will."""
+    clock, wall = LogClock(START), START + 24 * JUMP_MS_MAX
+    clock.believe(Now(wall, 0))
+    clock.begin(Now(wall, 10))
+    assert not clock.frozen
+    assert clock.next(Now(wall, 10)) == wall
+    clock.end()
+    frozen = begun(wall_ms=wall)
+    frozen.believe(Now(wall, 10))
+    assert frozen.next(Now(wall, 10)) == wall
+
+
+def test_log_time_is_judged_again_by_what_comes_in_from_the_log() -> None:
+    """Who follows, or has not applied all of his log yet, knows an old time only."""
+    wall = START + 24 * JUMP_MS_MAX
+    clock = begun(wall_ms=wall)
+    assert clock.frozen
+    clock.observe(wall - 50)
+    assert clock.next(Now(wall, 10)) == wall
+    assert not clock.frozen
