@@ -121,7 +121,8 @@ def main() -> int:
     asked = parser.parse_args()
     folder = asked.data / "cluster"
     folder.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stops in (signal.SIGINT, signal.SIGTERM):  # also where the shell has said to ignore Ctrl-C
+        signal.signal(stops, signal.default_int_handler)
     ports = range(asked.port, asked.port + NODES)
     peers = [f"127.0.0.1:{port}" for port in ports]
     nodes: list[Node] = []
