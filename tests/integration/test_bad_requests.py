@@ -25,8 +25,8 @@ from dkv.wire.methods import (
 
 KEY_BYTES_MAX = 65_000
 VALUE_BYTES_MAX = REQUEST_BYTES_MAX = 4 << 20
-PATHS = [path for path, _ in METHODS if "DKVReplication" not in path]
-"""Of role none."""
+PATHS = [path for path, _ in METHODS if "DKVReplication" not in path and "Cluster/" not in path]
+"""Of role none, outside of a cluster."""
 IGNORES_ITS_REQUEST = {"/dkv.v1.KV/Limits", "/dkv.serverpb.DKVDiscoveryNode/GetStatus", "/dkv.v1.Status/GetNodeStatus"}
 UNDOES = {
     DELETE_RANGE_PATH: pb.DeleteRangeRequest,
