@@ -73,8 +73,12 @@ def connect(url: str) -> "Client":
     """A client of the server at `url`, such as `dkv://127.0.0.1:8080?timeout=2s`. Use it in a `with`, or close it.
 
     Does not wait: the connection is made with the first call, and again whenever it is lost. Options: `timeout` of an
-    operation, retries included (10s); `consistency`, `linearizable` or `sequential`; `authority`, for proxies. Raises
-    InvalidRequest for a URL that is none. A socket's path is written as `dkv:///run/dkv.sock`.
+    operation, retries included (10s); `consistency` of reads, `linearizable`, `read_your_writes` or `sequential`;
+    `authority`, for proxies. Raises InvalidRequest for a URL that is none. A socket's path is `dkv:///run/dkv.sock`.
+
+    Of a cluster some addresses are enough, `dkv://a:8080,b:8080`: its nodes are asked for the others, writes go to the
+    leader, and another node is asked when one fails. Options: `members`, `learn` or `given`, for a cluster behind other
+    addresses than its own (`learn` with one address, too); `reads`, at `any` node or at the `leader`.
     """
     from dkv.client.connecting import connect
 

@@ -8,9 +8,8 @@ async with dkv.aio.connect("dkv://127.0.0.1:8080?timeout=2s") as client:
         ...
 """
 
+from dkv.client import connecting_loop
 from dkv.client.aio import AsyncClient
-from dkv.client.url import parse
-from dkv.model.errors import InvalidRequest
 
 __all__ = ["AsyncClient", "connect"]
 
@@ -20,8 +19,4 @@ def connect(url: str) -> AsyncClient:
 
     Does not wait, and may be called before a loop runs; the client belongs to the loop of its first call.
     """
-    options = parse(url)
-    try:
-        return AsyncClient(options)
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from error
+    return connecting_loop.connect(url)

@@ -9,27 +9,36 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from dkv.client import operations
 from dkv.client.answers import error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
 from dkv.client.changes import Change, Changes
 from dkv.client.exchange import Call, Exchange, StartOver
-from dkv.client.loop_channel import LoopChannel
+from dkv.client.levels import Level, Levels
+from dkv.client.loop_channel import Result, Streamed
 from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import Cursor, Scan
 from dkv.client.sync import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
-from dkv.client.url import Options
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
 from dkv.model.errors import Code, DeadlineExceeded
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
-from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
 
 T = TypeVar("T")
+
+
+class Channel(Protocol):
+    """What the client needs of its connections."""
+
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def start(self, path: str, message: bytes, timeout_ms: int) -> tuple[int, asyncio.Future[Result]]: ...
+    def cancel(self, call_id: int) -> None: ...
+    def stream(self, path: str, message: bytes) -> Streamed: ...
+    def close(self) -> None: ...
 
 
 class AsyncClient:
@@ -38,32 +47,43 @@ class AsyncClient:
     Every method means what the one of the same name means in `dkv.Client`.
     """
 
-    def __init__(self, options: Options) -> None:
-        self._channel = LoopChannel(options)
-        self._timeout_s = options.timeout_s
-        self._terms = LINEARIZABLE_STRICT if options.is_linearizable else b""
-        self._scan_terms = ITERATE_LINEARIZABLE if options.is_linearizable else b""
+    def __init__(self, channel: Channel, timeout_s: float, levels: Levels) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._levels = levels
         self._budget = RetryBudget()
         self._line = WriteLine(session_name)
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     # Reading
 
-    async def get(self, key: Data) -> bytes | None:
+    async def get(self, key: Data, *, level: Level | None = None, max_staleness: float | None = None) -> bytes | None:
         """The value of a key, or None when there is none."""
-        return await self._run(operations.get(key, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return await self._run(operations.get(key, terms))
 
-    async def get_item(self, key: Data) -> Item | None:
+    async def get_item(
+        self, key: Data, *, level: Level | None = None, max_staleness: float | None = None
+    ) -> Item | None:
         """The value with its expiry and the change number as of which it was read, or None."""
-        return await self._run(operations.get_item(key, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return await self._run(operations.get_item(key, terms))
 
-    async def get_many(self, keys: Iterable[Data]) -> dict[bytes, bytes]:
+    async def get_many(
+        self, keys: Iterable[Data], *, level: Level | None = None, max_staleness: float | None = None
+    ) -> dict[bytes, bytes]:
         """The pairs of those keys that are there, all as of one moment."""
-        return await self._run(operations.get_many(keys, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return await self._run(operations.get_many(keys, terms))
 
-    async def exists(self, key: Data) -> bool:
+    async def exists(self, key: Data, *, level: Level | None = None, max_staleness: float | None = None) -> bool:
         """Whether the key is there."""
-        return await self._run(operations.exists(key, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return await self._run(operations.exists(key, terms))
 
     def scan(
         self,
@@ -72,10 +92,13 @@ class AsyncClient:
         start: Data | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        level: Level | None = None,
+        max_staleness: float | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         """The pairs whose keys begin with `prefix`, in byte order, read as they are taken."""
         first = b"" if start is None else as_bytes(start)
-        scan = Scan(as_bytes(prefix), first, terms=self._scan_terms, limit=limit, reverse=reverse)
+        terms = self._levels.of_scan(level, max_staleness)
+        scan = Scan(as_bytes(prefix), first, terms=terms, limit=limit, reverse=reverse)
         return self._read(scan)
 
     # Writing

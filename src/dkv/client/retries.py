@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dkv.model.errors import Code, DkvError, OutcomeUnknown, Overloaded, SessionUnknown, Unavailable
 
 PAUSE_S_MIN = 0.02
-PAUSE_S_MAX = 1.0
-RETRIES_SAVED_MAX = 1_000.0
-"""Enough for hundreds of callers to outlast the restart of a server."""
+PAUSE_S_MAX = 0.25
+"""A quarter of an election: who waits for a leader does not wait much longer than there is none."""
+RETRIES_SAVED_MAX = 20_000.0
+"""Enough for a thousand callers to outlast an election or a restart; a second or two of what a server can do."""
 RETRIES_PER_SUCCESS = 0.2
 
 

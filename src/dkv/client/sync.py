@@ -17,6 +17,7 @@ from dkv.client.answers import Answer, error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
 from dkv.client.changes import Change, Changes
 from dkv.client.exchange import Call, Exchange, StartOver
+from dkv.client.levels import Level, Levels
 from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import MESSAGES_MAX, Cursor, Scan
@@ -25,7 +26,6 @@ from dkv.client.writes import Write, WriteLine
 from dkv.model.errors import BadReply, Code, DeadlineExceeded, DkvError, Unavailable
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
-from dkv.wire.requests import ITERATE_LINEARIZABLE, LINEARIZABLE_STRICT
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -63,38 +63,52 @@ class Client:
     `may_have_happened` whether a write may have taken effect all the same. A missing key is no error.
     """
 
-    def __init__(self, channel: Channel, *, timeout_s: float, is_linearizable: bool = True) -> None:
+    def __init__(self, channel: Channel, *, timeout_s: float, levels: Levels | None = None) -> None:
         self._channel = channel
         self._timeout_s = timeout_s
-        self._terms = LINEARIZABLE_STRICT if is_linearizable else b""
-        self._scan_terms = ITERATE_LINEARIZABLE if is_linearizable else b""
+        self._levels = Levels() if levels is None else levels
         self._budget = RetryBudget()
         self._start_writing()
         _living.add(self)
 
     def _start_writing(self) -> None:
-        """At birth, and in a forked child, where neither the lock nor the sequences of the parent mean anything."""
+        """At birth, and in a forked child, where neither the locks nor the sequences of the parent mean anything."""
+        self._levels.in_this_process()
         self._line = WriteLine(session_name)
         self._turn = threading.Condition(threading.Lock())
         self._waiting = 0
 
     # Reading
 
-    def get(self, key: Data) -> bytes | None:
-        """The value of a key, or None when there is none."""
-        return self._run(operations.get(key, self._terms))
+    def get(self, key: Data, *, level: Level | None = None, max_staleness: float | None = None) -> bytes | None:
+        """The value of a key, or None when there is none.
 
-    def get_item(self, key: Data) -> Item | None:
+        `level`, here and below: what the read sees, `linearizable`, `read_your_writes` or `sequential`; None: as the
+        URL says. `max_staleness`: at most so many seconds behind; without a level it is sequential.
+        """
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return self._run(operations.get(key, terms))
+
+    def get_item(self, key: Data, *, level: Level | None = None, max_staleness: float | None = None) -> Item | None:
         """The value with its expiry and the change number as of which it was read, or None."""
-        return self._run(operations.get_item(key, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return self._run(operations.get_item(key, terms))
 
-    def get_many(self, keys: Iterable[Data]) -> dict[bytes, bytes]:
+    def get_many(
+        self, keys: Iterable[Data], *, level: Level | None = None, max_staleness: float | None = None
+    ) -> dict[bytes, bytes]:
         """The pairs of those keys that are there, all as of one moment. LimitExceeded beyond 10,000 keys or 16 MiB."""
-        return self._run(operations.get_many(keys, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return self._run(operations.get_many(keys, terms))
 
-    def exists(self, key: Data) -> bool:
+    def exists(self, key: Data, *, level: Level | None = None, max_staleness: float | None = None) -> bool:
         """Whether the key is there; an empty value is a value."""
-        return self._run(operations.exists(key, self._terms))
+        is_plain = level is None and max_staleness is None
+        terms = self._levels.plain if is_plain else self._levels.of_get(level, max_staleness)
+        return self._run(operations.exists(key, terms))
 
     def scan(
         self,
@@ -103,6 +117,8 @@ class Client:
         start: Data | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        level: Level | None = None,
+        max_staleness: float | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
         """The pairs whose keys begin with `prefix`, in byte order, read as they are taken.
 
@@ -111,7 +127,8 @@ class Client:
         show or not, and no pair shows twice. A connection that is lost on the way is made again.
         """
         first = b"" if start is None else as_bytes(start)
-        scan = Scan(as_bytes(prefix), first, terms=self._scan_terms, limit=limit, reverse=reverse)
+        terms = self._levels.of_scan(level, max_staleness)
+        scan = Scan(as_bytes(prefix), first, terms=terms, limit=limit, reverse=reverse)
         return self._read(scan)
 
     # Writing. What returns without an error is on disk.

@@ -1,8 +1,12 @@
 """Where to connect and how to behave, as one line: `dkv://127.0.0.1:8080?timeout=2s`."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from dkv.client.levels import LEVELS, Level
 from dkv.model.errors import InvalidRequest
 
 TIMEOUT_S = 10.0
@@ -10,7 +14,9 @@ TIMEOUT_S = 10.0
 PORT = 8080
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TIMEOUT_S_MAX = 86_400.0
-FORM = "dkv://host:port?timeout=2s, or dkv:///path/of/a/socket"
+FORM = "dkv://host:port?timeout=2s, dkv://host:port,host:port, or dkv:///path/of/a/socket"
+W = TypeVar("W", bound=str)
+_NODES = re.compile(r"dkv://([^/?#]*),([^,/?#]*)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +27,47 @@ class Options:
     """host:port, or unix:/path."""
     timeout_s: float = TIMEOUT_S
     """Of a whole operation, its retries included; of a scan, from one pair to the next."""
-    is_linearizable: bool = True
-    """Reads see every write acknowledged before they began, or are refused; else what the asked node has."""
+    level: Level = "linearizable"
+    """What reads see whose caller says nothing."""
     authority: str | None = None
     """Sent as `:authority`, for proxies."""
+    others: tuple[str, ...] = ()
+    """More addresses of the same cluster."""
+    learns_members: bool = False
+    """Asks the nodes of a cluster where the others are."""
+    reads_at_leader: bool = False
+    """Else they stay with one node, whichever."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.address, *self.others
+
+    def shuffled(self, chance: Callable[[], bytes]) -> "Options":
+        """The same with its addresses in any order."""
+        first, *others = sorted(self.addresses, key=lambda _: chance())
+        return replace(self, address=first, others=tuple(others))
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether there is a choice of nodes, or may be one."""
+        return bool(self.others) or self.learns_members
 
 
 def parse(url: str) -> Options:
     """Raises InvalidRequest, which names what is wrong: nothing in a URL is ignored."""
+    others: list[str] = []
+    while (found := _NODES.match(url)) is not None:
+        others.insert(0, _place(f"dkv://{found[2]}").address)
+        url = f"dkv://{found[1]}{url[found.end() :]}"
+    options = _place(url, tuple(others))
+    if len(set(options.addresses)) <= len(others):
+        raise InvalidRequest(f"{url!r}: an address is given twice")
+    return options
+
+
+def _place(url: str, others: tuple[str, ...] = ()) -> Options:
+    """Of a URL with one address."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -45,11 +84,14 @@ def parse(url: str) -> Options:
     options = Options(
         _address(url, parts.hostname, port, parts.path),
         timeout_s=duration_s(values.pop("timeout", f"{TIMEOUT_S}s")),
-        is_linearizable=_is_linearizable(values.pop("consistency", "linearizable")),
+        level=_word(values, "consistency", LEVELS),
         authority=values.pop("authority", None),
+        others=others,
+        learns_members=_word(values, "members", ("learn", "given") if others else ("given", "learn")) == "learn",
+        reads_at_leader=_word(values, "reads", ("any", "leader")) == "leader",
     )
     if values:
-        known = "timeout, consistency and authority"
+        known = "timeout, consistency, authority, members and reads"
         raise InvalidRequest(f"{url!r}: unknown option {', '.join(sorted(values))}; there are {known}")
     return options
 
@@ -64,10 +106,13 @@ def _address(url: str, host: str | None, port: int | None, path: str) -> str:
     return f"[{host}]:{port or PORT}" if ":" in host else f"{host}:{port or PORT}"
 
 
-def _is_linearizable(word: str) -> bool:
-    if word not in ("linearizable", "sequential"):
-        raise InvalidRequest(f"consistency is linearizable or sequential, not {word!r}")
-    return word == "linearizable"
+def _word(values: dict[str, str], option: str, known: tuple[W, ...]) -> W:
+    """The value of an option that is one of a few words, the first by default."""
+    given = values.pop(option, known[0])
+    for word in known:
+        if word == given:
+            return word
+    raise InvalidRequest(f"{option} is {' or '.join(known)}, not {given!r}")
 
 
 def duration_s(text: str) -> float:

@@ -116,6 +116,12 @@ def updated(reply: bytes) -> bool:
     return bool(_int(_fields(reply, of_bytes=(1, 101)), 2))
 
 
+def change_of(reply: bytes) -> tuple[int, bytes]:
+    """The change number and history id in a reply to a write; (0, b"") where it has none."""
+    fields = _fields(reply, of_bytes=(1, 101))
+    return _int(fields, 100), _bytes(fields, 101)
+
+
 def pairs(messages: list[bytes]) -> list[tuple[bytes, bytes]]:
     """The pairs of IterateResponses. Raises RequestRefused for the one failure that is told inside a stream."""
     found = _plain_pairs(messages)

@@ -13,6 +13,8 @@ KEY, VALUE = b"\x0a", b"\x12"
 LINEARIZABLE_STRICT = b"\x10\x01" + tag(101, 0) + b"\x01"
 """Of Get and MultiGet, behind the keys: sees every acknowledged write, or is refused."""
 ITERATE_LINEARIZABLE = tag(100, 0) + b"\x01"
+_MIN_CHANGE, _MAX_STALENESS = tag(100, 0), tag(102, 0)
+_ITERATE_MIN_CHANGE, _ITERATE_MAX_STALENESS = tag(103, 0), tag(104, 0)
 _EXPIRE_TS_OF_PUT, _EXPIRE_TS_OF_CAS = b"\x18", b"\x20"
 _TTL_MS = tag(100, 0)
 _LIMIT, _REVERSE = tag(101, 0), tag(102, 0) + b"\x01"
@@ -25,8 +27,18 @@ def _number(head: bytes, number: int) -> bytes:
 
 
 def get(key: bytes, terms: bytes = b"") -> bytes:
-    """GetRequest. `terms`: nothing, or LINEARIZABLE_STRICT."""
+    """GetRequest. `terms`: LINEARIZABLE_STRICT, or of `at_least`."""
     return KEY + varint(len(key)) + key + terms
+
+
+def at_least(change_number: int, staleness_ms: int) -> bytes:
+    """Terms of a Get or MultiGet: as fresh as this change, and no staler than that; 0 for either: no condition."""
+    return _number(_MIN_CHANGE, change_number) + _number(_MAX_STALENESS, staleness_ms)
+
+
+def iterate_at_least(change_number: int, staleness_ms: int) -> bytes:
+    """The same of an Iterate."""
+    return _number(_ITERATE_MIN_CHANGE, change_number) + _number(_ITERATE_MAX_STALENESS, staleness_ms)
 
 
 def put(key: bytes, value: bytes, *, ttl_ms: int = 0, expire_ts: int = 0) -> bytes:
@@ -64,7 +76,7 @@ def delete_range(start: bytes, end: bytes) -> bytes:
 
 
 def iterate(prefix: bytes, start: bytes, *, terms: bytes = b"", limit: int = 0, reverse: bool = False) -> bytes:
-    """IterateRequest. `terms`: nothing, or ITERATE_LINEARIZABLE."""
+    """IterateRequest. `terms`: ITERATE_LINEARIZABLE, or of `iterate_at_least`."""
     order = _REVERSE if reverse else b""
     return field(b"\x0a", prefix) + field(b"\x12", start) + terms + _number(_LIMIT, limit) + order
 

@@ -14,7 +14,7 @@ from dkv.client.url import Options, duration_s, parse
         ("dkv://db.example:1/", Options("db.example:1")),
         ("dkv://[::1]:9000?timeout=500ms", Options("[::1]:9000", timeout_s=0.5)),
         ("dkv:///run/dk%20v.sock?timeout=3", Options("unix:/run/dk v.sock", timeout_s=3)),
-        ("dkv://h:1?consistency=sequential&authority=x", Options("h:1", is_linearizable=False, authority="x")),
+        ("dkv://h:1?consistency=sequential&authority=x", Options("h:1", level="sequential", authority="x")),
     ],
 )
 def test_url_says_where_and_how(url: str, options: Options) -> None:
@@ -43,7 +43,7 @@ def test_url_says_where_and_how(url: str, options: Options) -> None:
         ("dkv://h?timeout=0s", "1 ms to one day"),
         ("dkv://h?timeout=25h", "1 ms to one day"),
         ("dkv://h?timeout=1s&timeout=2s", "twice"),
-        ("dkv://h?consistency=strong", "linearizable or sequential"),
+        ("dkv://h?consistency=strong", "linearizable or read_your_writes or sequential"),
         ("dkv://h?tiemout=2s", "unknown option tiemout"),
     ],
 )
