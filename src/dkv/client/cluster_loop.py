@@ -23,7 +23,7 @@ class ClusterLoopChannel:
         self._channels = {first: open_channel(first)}  # an address that is none is refused at once
         self._taken: dict[int, tuple[LoopChannel, int]] = {}
         self._next_id = 0
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop, which must be the channel's. RuntimeError if it is another."""
