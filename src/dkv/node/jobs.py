@@ -81,6 +81,8 @@ class Jobs:
     def __init__(self, consensus: Consensus, disk: Disk, backups: Backups, target: Target[Place]) -> None:
         self._consensus, self._disk, self._backups, self._target = consensus, disk, backups, target
         self._store, self._replica = target.store, target.replica
+        self.is_partial: bool = False
+        """The node has other vBuckets, too: a backup of one would pass for one of all."""
         self._running: Running | None = None
         self._is_clean = False
         self.backups_taken: int = 0
@@ -101,6 +103,8 @@ class Jobs:
 
     def start(self, order: Order, asked_by: JobRequest | None = None) -> Running:
         """Its `outcome` is there once it is over. Raises Busy."""
+        if self.is_partial:
+            raise BackupFailed("backups and restores of a database with several vBuckets are not there yet")
         if self._running is not None:
             raise Busy("Another global keyspace mutation is in progress")
         self._running = Running(order, self._steps(order), asked_by, self._replica.space)

@@ -133,6 +133,7 @@ class Node:
             self.sleep = Sleep(consensus, self.peering, self.vbuckets)
         self.applying: Applying = Applying(store, consensus, self.meter)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
+        self.jobs.is_partial = bool(others)
         services.node_status.observe(edge, consensus, store, replica)
         self.membership: Membership | None = None
         if self.peering is not None and self.snapshots is not None:
