@@ -93,10 +93,10 @@ def _replace(order: RestoreOrder, facts: BackupFacts, source: BackupRows, target
         store.request_flush()
         while not store.has_flushed():
             yield Progress(Phase.SWITCH, is_waiting=True)
+        finished = yield Propose(command)  # an error thrown in here says that it was not proposed
     except DkvError:
         store.write(replica.unstage([rows.block_range(space)]))
         raise
-    finished = yield Propose(command)
     if finished is None:
         store.write(replica.unstage([rows.block_range(space)]))
         raise BackupFailed("another leader took over: nothing was replaced")

@@ -198,7 +198,12 @@ class Jobs:
             running.progress = step
 
     def _propose(self, running: Running, asked: Propose, now: Now) -> None:
-        """Once only: while it may still be applied nothing is given up and nothing repeated. Next turn, if not now."""
+        """Once only: while it may still be applied nothing is given up and nothing repeated. Next turn, if not now;
+        not at all if another replica has come meanwhile."""
+        try:
+            self._check_alone()
+        except BackupFailed as refusal:
+            running.steps.throw(refusal)
         proposal = self._replica.propose([asked.command], now)
         accepted = self._consensus.propose(self._replica.vbucket, proposal.data)
         if accepted is not None:

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.node.test_node_turns import House
 
 from dkv.model.backups import BackupOrder, Finished, RestoreOrder
-from dkv.model.errors import Busy, Overloaded, StorageFailed
+from dkv.model.errors import BackupFailed, Busy, Overloaded, StorageFailed
 from dkv.storage.memory import NO_PRESSURE
 from dkv.wire import messages as pb
 from dkv.wire import methods
@@ -203,6 +203,20 @@ def test_job_whose_log_takes_nothing_proposes_again() -> None:
     house.node.consensus.propose = refuse_some  # type: ignore[method-assign]
     assert settle(house, call(house, methods.RESTORE))[0] == 0
     assert len(refused) == 3
+
+
+def test_restore_ends_when_another_replica_comes_before_it_is_proposed() -> None:
+    """It could not apply the command (INVARIANTS 22); what was staged is gone."""
+    house = backed_up()
+    replica, running = house.node.sole.replica, house.node.jobs.start(RestoreOrder(PATH))
+    voters, *_ = replica.members
+    replica.members = voters, [99], [], [], False
+    for _ in range(200):
+        house.node.turn(0)
+    assert isinstance(running.outcome, BackupFailed)
+    assert replica.staged is None
+    assert house.store.get_many([replica.staging_key(1)]) == [None]
+    assert house.value_of(b"k") == (True, b"old")
 
 
 def test_engine_that_fails_under_a_job_ends_the_node() -> None:
