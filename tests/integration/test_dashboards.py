@@ -4,16 +4,19 @@ import itertools
 import json
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from tests.integration.cluster.nodes import Cluster
+from tests.integration.conftest import Client, Server, Wire
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARD = ROOT / "deploy" / "grafana" / "dkv-standalone.json"
+ALONE = ROOT / "deploy" / "grafana" / "dkv-standalone.json"
+CLUSTER = ROOT / "deploy" / "grafana" / "dkv-cluster.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 SCRAPES = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 OPERATIONS = ROOT / "docs" / "usage" / "operations.md"
@@ -34,8 +37,7 @@ class Exposed(NamedTuple):
     """By name of the sample."""
 
 
-@pytest.fixture
-def exposed(server: Any, client: Any) -> Exposed:
+def exposed_by(server: Server, client: Client) -> Exposed:
     client("Put", key=b"k", value=b"v")
     client("Get", key=b"k")
     found = re.search(r"HTTP on (\S+);", server.output())
@@ -48,23 +50,44 @@ def exposed(server: Any, client: Any) -> Exposed:
     return Exposed({family.name: family.type for family in families}, labels)
 
 
-def dashboard() -> dict[str, Any]:
-    return dict(json.loads(DASHBOARD.read_text()))
+@pytest.fixture
+def exposed_alone(server: Server, client: Client) -> Exposed:
+    return exposed_by(server, client)
 
 
-def queries() -> Iterator[tuple[str, str]]:
-    """(where, query) of the dashboard and of the alerts."""
-    for panel in dashboard()["panels"]:
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory: pytest.TempPathFactory, wire: Wire) -> Iterator[Exposed]:
+    """By a node of a cluster, which has all that a server alone has."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), wire)
+    try:
+        first = cluster.form(2).servers[0]
+        yield exposed_by(first, cluster.client(first))
+    finally:
+        cluster.close()
+
+
+def queries(board: Path) -> Iterator[tuple[str, str]]:
+    """(where, query) of a dashboard."""
+    for panel in json.loads(board.read_text())["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"]
+
+
+def alerts() -> Iterator[tuple[str, str]]:
+    """(name, query)"""
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         for rule in group["rules"]:
             yield rule["alert"], rule["expr"]
 
 
-def test_every_query_names_metrics_and_labels_that_exist(exposed: Exposed) -> None:
+def test_every_query_names_metrics_and_labels_that_exist(exposed: Exposed, exposed_alone: Exposed) -> None:
     """A query for what nobody exposes draws an empty panel, and an alert on it never rings."""
-    for where, query in queries():
+    assert_all_exist(queries(ALONE), exposed_alone)
+    assert_all_exist(itertools.chain(queries(CLUSTER), alerts()), exposed)
+
+
+def assert_all_exist(asked_for: Iterable[tuple[str, str]], exposed: Exposed) -> None:
+    for where, query in asked_for:
         names = METRIC.findall(query)
         assert names, where
         assert [name for name in names if name not in exposed.labels] == [], where
@@ -86,13 +109,14 @@ def test_rates_are_taken_of_counters_only(exposed: Exposed) -> None:
         if kind in ("histogram", "summary")
         for part in ("bucket", "sum", "count")
     }
-    for where, query in queries():
+    for where, query in itertools.chain(queries(ALONE), queries(CLUSTER), alerts()):
         assert set(re.findall(r"\brate\((\w+)", query)) <= counters | parts, where
 
 
-def test_dashboard_is_one_that_grafana_draws() -> None:
+@pytest.mark.parametrize("file", [ALONE, CLUSTER], ids=lambda file: file.stem)
+def test_dashboard_is_one_that_grafana_draws(file: Path) -> None:
     """Ids and places of panels are their own, queries have ids, units and variables are known."""
-    board = dashboard()
+    board = json.loads(file.read_text())
     panels = board["panels"]
     assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
     taken: set[tuple[int, int]] = set()
@@ -110,7 +134,7 @@ def test_dashboard_is_one_that_grafana_draws() -> None:
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
         refs = [target["refId"] for target in panel["targets"]]
         assert len(set(refs)) == len(refs) > 0
-    used = set(re.findall(r"\$(?:\{(\w+)\}|(\w+))", DASHBOARD.read_text()))
+    used = set(re.findall(r"\$(?:\{(\w+)\}|(\w+))", file.read_text()))
     variables = {variable["name"] for variable in board["templating"]["list"]}
     assert {one or other for one, other in used} <= variables | {"__rate_interval", "__all"}
 

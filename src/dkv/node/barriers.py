@@ -67,6 +67,11 @@ class Barriers:
     def has_waiting(self) -> bool:
         return bool(self._open or self._waits)
 
+    @property
+    def waiting_count(self) -> int:
+        """Questions that are not answered, or whose answer is not applied here yet."""
+        return len(self._open)
+
     def begin(self, reads: list[PointRead], now: Now) -> None:
         """These must see everything acknowledged so far."""
         barrier = Barrier(reads, now.monotonic_ms, -ASK_AGAIN_MS)

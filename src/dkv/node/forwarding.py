@@ -39,7 +39,8 @@ class Forwarding:
 
     def __init__(self, first_number: int, timeout_ms: int) -> None:
         """`first_number` is random: answers to another life of this node must not be taken for answers to this one."""
-        self._number, self._timeout_ms = first_number >> 1, timeout_ms
+        self._first_number = self._number = first_number >> 1
+        self._timeout_ms = timeout_ms
         self._handed_over: dict[int, HandedOver] = {}
         self._taken: dict[int, Taken] = {}
         self._last_id = 0
@@ -47,6 +48,18 @@ class Forwarding:
     @property
     def handed_over_count(self) -> int:
         return len(self._handed_over)
+
+    @property
+    def handed_over_ever(self) -> int:
+        return self._number - self._first_number
+
+    @property
+    def taken_count(self) -> int:
+        return len(self._taken)
+
+    @property
+    def taken_ever(self) -> int:
+        return -self._last_id
 
     def hand_over(self, node: int, path: str, call_ids: Sequence[int], messages: Sequence[bytes], now: Now) -> bytes:
         """The part that asks `node` to answer these calls."""

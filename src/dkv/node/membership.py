@@ -57,6 +57,11 @@ class Membership:
         self._look()
         self._know()
 
+    @property
+    def addresses(self) -> Mapping[int, str]:
+        """Of every other node that the network knows, by node."""
+        return self._known
+
     def nodes(self) -> Mapping[int, Member]:
         return self._nodes
 

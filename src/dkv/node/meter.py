@@ -56,6 +56,8 @@ class Meter:
             operation: Histogram(SECONDS) for operation in ("get", "mget", "put", "mput")
         }
         """One look-up and one batch serve a turn: of one key or command, or of many (m)."""
+        self.entry_seconds: Histogram = Histogram(SECONDS)
+        """From the proposal of an entry to its application."""
         self.rows_swept = 0
         self.long_turns: deque[LongTurn] = deque(maxlen=LONG_TURNS_KEPT)
         self._stamps: list[float] = []
@@ -87,6 +89,10 @@ class Meter:
 
     def wrote(self, commands: int, began: float) -> None:
         self.storage["put" if commands == 1 else "mput"].observe(self.stopwatch() - began)
+
+    def applied(self, proposed: float) -> None:
+        """An entry that was proposed here at `proposed`, by the stopwatch."""
+        self.entry_seconds.observe(self.stopwatch() - proposed)
 
     def longest_turn_since(self, began: float) -> LongTurn | None:
         """Of the turns that ended after `began`; None when all of them were short."""

@@ -97,6 +97,16 @@ class Snapshots:
         self.sent: int = 0
         self.installed: int = 0
         self.failed: int = 0
+        self.bytes_sent_ever: int = 0
+        self.bytes_received_ever: int = 0
+
+    @property
+    def outgoing_count(self) -> int:
+        return len(self._sending)
+
+    @property
+    def incoming_count(self) -> int:
+        return len(self._incoming)
 
     @property
     def patience_ms(self) -> int:
@@ -165,7 +175,9 @@ class Snapshots:
             def send(kind: Kind, body: bytes, node: int = node, vbucket: int = place.vbucket) -> bool:
                 return self._peering.peers.send_bulk(node, pack([(kind, vbucket, body)]))
 
-            self._allowed_bytes -= sending.step(send, int(self._allowed_bytes), now)
+            sent = sending.step(send, int(self._allowed_bytes), now)
+            self._allowed_bytes -= sent
+            self.bytes_sent_ever += sent
 
     def _done(self, done: Done, now: Now) -> None:
         for place, sending in list(self._sending.items()):
@@ -233,6 +245,7 @@ class Snapshots:
         receiving = incoming.receiving
         if receiving.add(chunk, rows_of(body)):
             incoming.bytes_unsafe += len(body)
+            self.bytes_received_ever += len(body)
             if receiving.is_whole:
                 self._install(vbucket, incoming, now)
         elif chunk.number >= receiving.next_chunk and incoming.asked_for != receiving.next_chunk:

@@ -10,12 +10,14 @@ def node_stats(node: Node) -> dict[str, object]:
     now = node.clock.now()
     status = node.consensus.status(replica.vbucket)
     pressure = node.store.pressure()
+    everywhere = node.vbuckets.values()
     due_ms = replica.log_time - replica.earliest_expiry if replica.earliest_expiry is not None else 0
     return {
         "turns": meter.turns,
         "turn_seconds": meter.turn_seconds,
         "turn_calls": meter.turn_calls,
         "entry_commands": meter.entry_commands,
+        "entry_seconds": meter.entry_seconds,
         "storage": meter.storage,
         "rows_swept": meter.rows_swept,
         "sweep_backlog": max(0, due_ms) / 1000,
@@ -28,19 +30,19 @@ def node_stats(node: Node) -> dict[str, object]:
         "first_index": status["first_index"],
         "change_number": replica.change_number,
         "oldest_change": replica.earliest_change,
-        "history_bytes": replica.history_bytes,
+        "history_bytes": sum(each.replica.history_bytes for each in everywhere),
         "log_time_age": max(0, now.wall_ms - replica.log_time) / 1000,
         "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
-        "sessions": len(replica.sessions),
-        "iterates_open": hosted.scans.count,
-        "history_readers_open": hosted.readers.count,
+        "sessions": sum(len(each.replica.sessions) for each in everywhere),
+        "iterates_open": sum(each.scans.count for each in everywhere),
+        "history_readers_open": sum(each.readers.count for each in everywhere),
         "job_running": int(node.jobs.is_running),
         "backups_taken": node.jobs.backups_taken,
         "restores_done": node.jobs.restores_done,
         "jobs_failed": node.jobs.jobs_failed,
         "last_backup": node.jobs.last_backup_ms / 1000,
-        "entries_waiting": hosted.writes.waiting_entries,
-        "entries_unapplied": len(hosted.unapplied),
+        "entries_waiting": sum(each.writes.waiting_entries for each in everywhere),
+        "entries_unapplied": sum(len(each.unapplied) for each in everywhere),
         "engine_stopped": int(pressure.stopped),
         "engine_delayed": pressure.delayed_bytes_per_s,
         "disk_free": node.store.free_bytes(),

@@ -30,6 +30,8 @@ class Waiting(NamedTuple):
     proposed_ms: int
     by_all: frozenset[int] = frozenset()
     """Those of the calls that wait for every voter."""
+    proposed_s: float = 0.0
+    """By the stopwatch of the meter."""
 
 
 class Held(NamedTuple):
@@ -82,7 +84,7 @@ class Writes:
         if (replaced := self._waiting.get(index)) is not None:  # of an earlier term, and in other logs it may still be
             _fail_all(turn, replaced.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
         by_all = frozenset(turn.by_all.intersection(call_ids)) if turn.by_all else frozenset()
-        self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms, by_all)
+        self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms, by_all, self._meter.stopwatch())
 
     def answer(self, results: Sequence[EntryResult], turn: Turn) -> None:
         """Answer the calls whose entries were applied."""
@@ -93,6 +95,7 @@ class Writes:
             if waiting.term != result.term:
                 _fail_all(turn, waiting.call_ids, NoLeader("another leader took over, the write was not applied"))
                 continue
+            self._meter.applied(waiting.proposed_s)
             if waiting.by_all:
                 waiting, outcomes = self._hold(waiting, result)
                 _answer_runs(waiting, outcomes, result.log_time, turn)

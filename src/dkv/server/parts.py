@@ -15,6 +15,7 @@ from dkv.node.founding import vbuckets_here
 from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
+from dkv.node.raft_stats import raft_stats
 from dkv.node.stats import node_stats
 from dkv.server.clock import SystemRandom
 from dkv.server.descriptors import connections_max, raise_limit
@@ -120,7 +121,13 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         node_id=folder.node_id,
         write_timeout_ms=settings.nexus_repl_timeout_ms,
     )
-    services.measure(node=partial(node_stats, node), edge=edge.stats, store=store.stats, consensus=consensus.stats)
+    services.measure(
+        node=partial(node_stats, node),
+        edge=edge.stats,
+        store=store.stats,
+        consensus=consensus.stats,
+        raft=partial(raft_stats, node),
+    )
     return Parts(folder, edge, services, node, backups, _warnings(settings, store))
 
 

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from dkv.services import metric_table
 from dkv.services.histogram import Histogram
+from dkv.services.raft_metrics import raft_families
 from dkv.services.recent import Histograms, Recent
 from dkv.wire import methods
 
@@ -45,6 +46,7 @@ class NodeCollector(Collector):
         self.edge: Stats = _none
         self.store: Stats = _none
         self.consensus: Stats = _none
+        self.raft: Stats = _none
         self._recent = Recent()
 
     def beat(self, monotonic_ms: int) -> None:
@@ -75,6 +77,7 @@ class NodeCollector(Collector):
         yield from metric_table.families(metric_table.EDGE, edge)
         log = self.consensus()
         yield from metric_table.families(metric_table.LOG, {**log, **saves(log)})
+        yield from raft_families(self.raft())
         yield from metric_table.families(metric_table.STORE, self.store())
 
 

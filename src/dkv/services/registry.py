@@ -117,6 +117,7 @@ class Services:
         edge: Stats | None = None,
         store: Stats | None = None,
         consensus: Stats | None = None,
+        raft: Stats | None = None,
     ) -> None:
         """Where /metrics reads; each is a `stats` function of a port, or of the node."""
         sources = self.metrics.sources
@@ -124,3 +125,4 @@ class Services:
         sources.edge = edge or sources.edge
         sources.store = store or sources.store
         sources.consensus = consensus or sources.consensus
+        sources.raft = raft or sources.raft
