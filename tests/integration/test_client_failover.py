@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 pytest.importorskip("dkv._native", reason="the native module is not built")
 
-from tests.integration.conftest import Server
+from tests.integration.conftest import ROOT, Server
 
 import dkv
 import dkv.aio
@@ -92,3 +94,6 @@ def test_follower_that_is_killed_costs_its_blocking_client_nothing(nodes: dict[s
             assert client.get("k", level="linearizable") == str(number).encode()
             if number == STEPS:
                 follower.kill()
+    command = [sys.executable, "-m", "dkv.cli.dkvctl", "-a", f"{follower.address},{leader.address}", "get", "k"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "src")
+    assert (done.returncode, done.stdout) == (0, f"{2 * STEPS - 1}\n")

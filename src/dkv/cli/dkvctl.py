@@ -68,7 +68,8 @@ def _connect(options: Options) -> Client:
     authority = f" (:authority = {options.authority})" if options.authority else ""
     print(f"Connecting to DKV service at {options.address}{authority}...", end="", file=sys.stderr, flush=True)
     try:
-        client = open_client(ClientOptions(options.address, authority=options.authority or None))
+        first, *others = (each.strip() for each in options.address.split(","))
+        client = open_client(ClientOptions(first, authority=options.authority or None, others=tuple(others)))
         client.wait_until_connected(CONNECT_TIMEOUT_S, refused=REFUSED_S)
     except (DkvError, OSError):
         print(file=sys.stderr)

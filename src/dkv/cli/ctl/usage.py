@@ -9,7 +9,7 @@ Talks to a DKV server. Commands may be written with one dash, two or none. One c
 """
 _TAIL = """\
 Options
-  -a, --dkvAddr HOST:PORT         the server [127.0.0.1:8080]
+  -a, --dkvAddr HOST:PORT,...     the server, or nodes of a cluster, the first that is there [127.0.0.1:8080]
       --authority NAME            sent as :authority, for proxies
       --limit COUNT               of iter, keys and watch: stop after so many [0, all]; of top: after so many pictures
       --from NUMBER               of watch: the first change to print [those to come]
