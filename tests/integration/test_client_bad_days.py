@@ -127,7 +127,9 @@ def test_host_that_does_not_exist_is_unavailable(run: Run) -> None:
         run("dkv://no.such.host.invalid:1?timeout=300ms", "get", "k")
 
 
-@pytest.mark.parametrize("address", ["dkv://h:1?authority=a%20b", "dkv://h:1?authority=%00"])
+@pytest.mark.parametrize(
+    "address", ["dkv://h:1?authority=a%20b", "dkv://h:1?authority=%00", "dkv://h:1,i:1?authority=%00"]
+)
 def test_address_that_is_none_is_refused_at_once(run: Run, address: str) -> None:
     """Before anything is connected."""
     with pytest.raises(dkv.InvalidRequest):

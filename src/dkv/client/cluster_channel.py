@@ -16,11 +16,12 @@ CLOSED: CallResult = (Code.CANCELLED, "the client is closed", b"", b"", Fate.NOT
 
 
 class ClusterChannel:
-    """Owns a channel for each node that was ever asked."""
+    """Owns a channel for each node that was given or ever asked."""
 
     def __init__(self, routes: Routes, open_channel: Callable[[str], Channel]) -> None:
         self._routes, self._open = routes, open_channel
-        self._channels: dict[str, Channel] = {}
+        # All that were given: an address that is none is refused at once.
+        self._channels = {address: open_channel(address) for address in routes.nodes.addresses}
         self._is_closed = False
 
     def call(self, path: str, message: bytes, timeout_ms: int, /) -> CallResult:

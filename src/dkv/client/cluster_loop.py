@@ -15,12 +15,12 @@ from dkv.wire import methods
 
 
 class ClusterLoopChannel:
-    """Owns a channel for each node that was ever asked. Belongs to the loop of its first call."""
+    """Owns a channel for each node that was given or ever asked. Belongs to the loop of its first call."""
 
     def __init__(self, routes: Routes, open_channel: Callable[[str], LoopChannel]) -> None:
         self._routes, self._open = routes, open_channel
-        first = routes.nodes.addresses[0]
-        self._channels = {first: open_channel(first)}  # an address that is none is refused at once
+        # All that were given: an address that is none is refused at once.
+        self._channels = {address: open_channel(address) for address in routes.nodes.addresses}
         self._taken: dict[int, tuple[LoopChannel, int]] = {}
         self._next_id = 0
         self.is_closed: bool = False
