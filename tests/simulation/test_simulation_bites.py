@@ -16,7 +16,7 @@ pytest.importorskip("dkv._native", reason="the native module is not built")
 
 ROOT = Path(__file__).parents[2]
 ALONE = Path(__file__).parent / "bugs"
-FOLDERS = {1: ALONE, 3: ALONE / "cluster", 5: ALONE / "cluster-of-five"}
+FOLDERS = {1: ALONE, 3: ALONE / "cluster"}
 BUGS = [(nodes, bug) for nodes, folder in FOLDERS.items() for bug in sorted(folder.glob("*.patch"))]
 SEEDS_MAX = 200
 """The rarest is found by seed 86: the table is in docs/design/0006-simulation.md."""
