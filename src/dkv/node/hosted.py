@@ -31,7 +31,7 @@ from dkv.services.calls import fail
 from dkv.services.turn import SEQUENTIAL, PointRead, Turn, View
 from dkv.vbucket.directory import ConfChanged
 from dkv.vbucket.replica import Applied, EntryResult, Replica
-from dkv.wire.peer import Kind, pack_number, pack_numbers
+from dkv.wire.peer import Kind, pack_number, pack_numbers, raft_sender
 
 READ_KEYS = 32
 """Rows that are read at once: few enough to fit into memory whatever they weigh, enough to share a crossing."""
@@ -80,6 +80,8 @@ class Hosted:
         self.readers: Readers = Readers(self.history, limits)
         self.unapplied: list[EntryTuple] = []
         """Committed entries that wait for an engine that has stopped taking writes."""
+        self._homes: dict[int, int] = {}
+        """Nodes of replicas that joined behind what is applied here: one may lead, and waits for answers."""
         self.leader: int = NOBODY
         """The replica that leads, as far as this one knows."""
         self.term: int = 0
@@ -95,8 +97,9 @@ class Hosted:
         return self.is_leader and self.replica.applied_term == self.term
 
     def node_of(self, replica: int) -> int:
-        """Where a replica lives. Before there is a directory, replicas are named after their nodes."""
-        return self.replica.directory.node_of(replica) or replica
+        """Where a replica lives: by the directory, or as its messages came. Before there is either, replicas are named
+        after their nodes."""
+        return self.replica.directory.node_of(replica) or self._homes.get(replica, replica)
 
     @property
     def leader_node(self) -> int:
@@ -122,7 +125,17 @@ class Hosted:
     @property
     def is_serving(self) -> bool:
         """Calls can be answered."""
-        return self.is_readable and self.leader != NOBODY
+        return self.is_current and self.leader != NOBODY
+
+    @property
+    def is_removed(self) -> bool:
+        """It has seen itself leave the group, and will hear of nothing more; a newcomer has yet to see itself come."""
+        return self.is_readable and not any(self.replica.replica in each for each in self.replica.members[:4])
+
+    @property
+    def is_current(self) -> bool:
+        """What is applied here may be read."""
+        return self.is_readable and not self.is_removed
 
     @property
     def is_busy(self) -> bool:
@@ -146,7 +159,9 @@ class Hosted:
 
     # What peers say
 
-    def step(self, message: bytes) -> None:
+    def step(self, node: int, message: bytes) -> None:
+        if not self.replica.directory.has_node(node):
+            self._homes[raft_sender(message)] = node
         self._consensus.step([(self.vbucket, message)])
 
     def asked_for_index(self, node: int, request_id: int) -> None:
@@ -341,7 +356,7 @@ class Hosted:
             replica.log_time,
             replica.change_number,
             replica.history_id,
-            self.is_readable,
+            self.is_current,
             replica.earliest_change,
             replica.slaves.addresses,
             0 if self._peering is None else self._staleness_ms(now),
@@ -359,7 +374,7 @@ class Hosted:
 
     def scan(self, turn: Turn, now: Now) -> None:
         """A slice for open iterates."""
-        self.scans.open(turn, self.is_readable, now)
+        self.scans.open(turn, self.is_current, now)
         self.scans.feed(turn, now)
 
     def feed(self, turn: Turn, now: Now, is_busy: bool, is_draining: bool) -> None:

@@ -22,8 +22,8 @@ LINKS_INTERVAL_MS = 20
 class Listener(Protocol):
     """One vBucket, as far as other nodes speak to it."""
 
-    def step(self, message: bytes) -> None:
-        """A message of Raft."""
+    def step(self, node: int, message: bytes) -> None:
+        """A message of Raft from a replica on `node`."""
 
     def asked_for_index(self, node: int, request_id: int) -> None:
         """A follower on `node` wants to know up to where a read must see."""
@@ -109,7 +109,7 @@ class Peering:
 
     def _hear(self, listener: Listener, node: int, kind: int, body: bytes) -> None:
         if kind == Kind.RAFT:
-            listener.step(body)
+            listener.step(node, body)
         elif kind == Kind.READ_INDEX:
             listener.asked_for_index(node, parse_number(body))
         elif kind == Kind.READ_INDEX_REPLY:

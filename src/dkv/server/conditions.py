@@ -9,6 +9,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "disk": ("the disk is nearly full: writes are refused", "the disk has room again: writes are taken"),
     "engine": ("the engine takes no writes: they are refused", "the engine takes writes again"),
     "clock": ("the clock is ahead of what is believed: no key expires", "the clock is believed again"),
+    "removed": ("this node was removed from the cluster: it serves no more", "this node is a member again"),
     "leader": ("no leader is known: calls are refused", "calls are answered again"),
 }
 
@@ -34,5 +35,6 @@ class Conditions:
             "disk": node.disk.full(node.clock.now()) is not None,
             "engine": node.store.pressure().stopped,
             "clock": node.sole.replica.clock.frozen,
+            "removed": node.sole.is_removed,
             "leader": not node.sole.is_serving,
         }

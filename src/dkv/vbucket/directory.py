@@ -50,6 +50,10 @@ class Directory:
         member = self._members.get(replica)
         return member.node if member is not None else 0
 
+    def has_node(self, node: int) -> bool:
+        """Whether some replica lives there."""
+        return any(member.node == node for member in self._members.values())
+
     def change(self, conf: Conf, added: Iterable[Member], rows: dict[bytes, bytes | None]) -> None:
         """Raft's members are `conf` from here on, and its entry said where those of `added` are."""
         named = set().union(*conf[:4])

@@ -54,6 +54,8 @@ class Answer(NamedTuple):
     """The reply of a call that is well; else a serialised google.rpc.Status, or nothing."""
 
 
+_RAFT_FROM = 3 << 3
+"""Tag of eraftpb.Message.from: as the two fields before it, a varint."""
 MESSAGE_BYTES = 1 << 20
 """What fills a message: small beside what a link holds, so that what it has to drop is little."""
 
@@ -204,3 +206,19 @@ def _unpack(shape: Struct, body: bytes) -> tuple[int, ...]:
         return shape.unpack(body)
     except struct_error:
         raise InvalidRequest(f"a part of {len(body)} bytes where {shape.size} belong") from None
+
+
+def raft_sender(message: bytes) -> int:
+    """The replica that sent a message of Raft; 0: it does not say. Fields are in order, varints up to this one."""
+    at = 0
+    while at < len(message) and message[at] <= _RAFT_FROM and message[at] & 7 == 0:
+        tag, value, shift, at = message[at], 0, 0, at + 1
+        while at < len(message) and shift < 64:
+            byte, at = message[at], at + 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        if tag == _RAFT_FROM:
+            return value
+    return 0

@@ -102,7 +102,7 @@ def test_vbucket_without_a_leader_holds_up_its_own_keys_only(trio: Trio) -> None
     member = trio.members[0]
     lost = vbucket_of(KEYS[0], COUNT)
     for each in trio.members:
-        each.node.vbuckets[lost].step = lambda message: None  # type: ignore[method-assign]
+        each.node.vbuckets[lost].step = lambda node, message: None  # type: ignore[method-assign]
     trio.run(60)
     other = next(key for key in KEYS if vbucket_of(key, COUNT) != lost)
     level = pb.ReadConsistency.LINEARIZABLE

@@ -17,7 +17,9 @@ def node() -> Any:
         clock=SimpleNamespace(now=lambda: None),
         disk=SimpleNamespace(full=lambda _: None),
         store=SimpleNamespace(pressure=lambda: Pressure(False, 0)),
-        sole=SimpleNamespace(replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)), is_serving=True),
+        sole=SimpleNamespace(
+            replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)), is_serving=True, is_removed=False
+        ),
     )
 
 
@@ -40,6 +42,8 @@ def test_condition_is_told_when_it_begins_and_when_it_ends(
             node.store.pressure = lambda: Pressure(holds, 0)
         elif name == "clock":
             node.sole.replica.clock.frozen = holds
+        elif name == "removed":
+            node.sole.is_removed = holds
         else:
             node.sole.is_serving = not holds
 

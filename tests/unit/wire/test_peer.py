@@ -21,6 +21,7 @@ from dkv.wire.peer import (
     parse_calls,
     parse_number,
     parse_numbers,
+    raft_sender,
     spans,
 )
 
@@ -105,3 +106,21 @@ def test_numbers_and_answers_of_another_size_are_refused() -> None:
     for cut in (1, 5, 30):
         with pytest.raises(InvalidRequest, match="end inside one"):
             parse_answers(pack_answers(ANSWERS)[:-cut])
+
+
+@pytest.mark.parametrize(
+    ("message", "sender"),
+    [
+        (b"\x08\x04\x10\x02\x18\x07\x20\x01", 7),
+        (b"\x10\x02\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 2**63 - 1),
+        (b"\x08\x04\x10\x02\x20\x18", 0),
+        (b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", 0),
+        (b"\x08\x04\x12\x02\x18\x07", 0),
+        (b"\x18\x87", 7),
+        (b"", 0),
+    ],
+    ids=["append", "large", "none", "endless", "another type", "cut", "empty"],
+)
+def test_sender_of_a_message_of_raft_is_found_or_nobody(message: bytes, sender: int) -> None:
+    """Bytes that are no message name nobody, or somebody whom nothing is sent to: Raft passes them over."""
+    assert raft_sender(message) == sender
