@@ -87,9 +87,9 @@ class Hosted:
         self.term: int = 0
         self.is_leader: bool = False
         self.is_readable: bool = False
+        """Something newer than what was there at the start is applied: once so, always so."""
         self.all_matched: int | None = None
         """News: what every voter has on disk."""
-        """Something newer than what was there at the start is applied: once so, always so."""
 
     @property
     def is_leading(self) -> bool:

@@ -124,26 +124,29 @@ class Node:
         if others:
             for each in others:
                 self.host(each)
-            self.scattering = Scattering([path for path, _ in services.methods], sorted(self.vbuckets))
+            self.scattering = Scattering([path for path, _ in services.methods], sorted(self.vbuckets), limits)
             self.sole.scans.open_rows = self._merged_rows
         self.snapshots: Snapshots | None = None
         self.sleep: Sleep | None = None
+        self.membership: Membership | None = None
         if self.peering is not None:
-            self.snapshots = Snapshots(store, self.engine_sync, self.peering, random, self.vbuckets.get)
-            self.sleep = Sleep(consensus, self.peering, self.vbuckets)
+            self._keep_company(self.peering, node_id)
         self.applying: Applying = Applying(store, consensus, self.meter)
         self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
         self.jobs.is_partial = bool(others)
         services.node_status.observe(edge, consensus, store, replica)
-        self.membership: Membership | None = None
-        if self.peering is not None and self.snapshots is not None:
-            sent = self.snapshots.bytes_sent
-            self.membership = Membership(node_id, self.vbuckets, consensus, self.peering, random, sent)
-        if services.cluster is not None and self.membership is not None:
-            services.cluster.observe(self.membership)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
         self._looked_ms = self._woke_ms = self._woke_all_ms = 0
+
+    def _keep_company(self, peering: Peering, node_id: int) -> None:
+        """What a node does besides that has peers."""
+        self.snapshots = Snapshots(self.store, self.engine_sync, peering, self._random, self.vbuckets.get)
+        self.sleep = Sleep(self.consensus, peering, self.vbuckets)
+        sent = self.snapshots.bytes_sent
+        self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent)
+        if self.services.cluster is not None:
+            self.services.cluster.observe(self.membership)
 
     def host(self, replica: Replica) -> Hosted:
         """Take turns for this replica from now on; its group is open."""
@@ -197,6 +200,8 @@ class Node:
         for vbucket, hosted in self._busy.items():
             hosted.release(turns[vbucket], now)
             hosted.read(turns[vbucket], now, self._emit)
+            if self.scattering is not None:
+                self.scattering.collect(turns[vbucket])  # one vBucket after the other, or all long parts were held
         self._emit(turns.answers(home))  # nobody waits for those who read many, nor for what the node does unasked
         meter.lap()
         self._stream(turns, now, is_busy)

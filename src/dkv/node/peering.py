@@ -1,7 +1,7 @@
 """What a node says to its peers and hears from them in a turn, for all of its vBuckets together.
 
-Parts for one node leave together at the end of the turn. What cannot be read is a peer's bug or a newer release:
-it is counted and passed over, as a lost message would be.
+Parts for one node leave together, when consensus has spoken and at the end of the turn. What cannot be read is a peer's
+bug or a newer release: it is counted and passed over, as a lost message would be.
 """
 
 from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ class Peering:
             self.tell(node, Kind.CALLS, vbucket, part)
 
     def tell(self, node: int, kind: Kind, vbucket: int, body: bytes) -> None:
-        """To be sent at the end of the turn."""
+        """To leave with the next `send`."""
         self._outbox.setdefault(node, []).append((kind, vbucket, body))
 
     @property
@@ -152,7 +152,7 @@ class Peering:
             self.tell(node, Kind.ANSWERS, 0, body)
 
     def send(self) -> None:
-        """Everything said in this turn leaves."""
+        """Everything said since the last time leaves."""
         if self._outbox:
             outbox, self._outbox = self._outbox, {}
             self.peers.send([(node, message) for node, parts in outbox.items() for message in pack_all(parts)])

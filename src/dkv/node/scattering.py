@@ -19,7 +19,8 @@ from typing import Protocol, Self
 
 from google.protobuf.message import DecodeError
 
-from dkv.model.errors import DkvError, InvalidRequest, OutcomeUnknown
+from dkv.model.errors import DkvError, InvalidRequest, LimitExceeded, OutcomeUnknown
+from dkv.model.limits import Limits
 from dkv.ports.edge import CallBatch, Finish
 from dkv.services.calls import MALFORMED, fail
 from dkv.services.kv_reads import is_wrong_start, read_terms, refusal, refuse_start, scan_of
@@ -63,13 +64,20 @@ class Scattered:
     replies: list[bytes] = field(default_factory=list)
     failures: list[Finish] = field(default_factory=list)
     is_write: bool = False
+    reply_bytes: int = 0
+
+    def take(self, reply: bytes, reply_bytes_max: int) -> None:
+        """The answer to a part. What makes all together too long is counted and not kept."""
+        self.reply_bytes += len(reply)
+        self.replies.append(reply if self.reply_bytes <= reply_bytes_max else b"")
 
 
 class Scattering:
     """Owned by a node with several vBuckets."""
 
-    def __init__(self, methods: Sequence[str], vbuckets: Sequence[int]) -> None:
-        """`methods`: the paths of what is served, by number."""
+    def __init__(self, methods: Sequence[str], vbuckets: Sequence[int], limits: Limits) -> None:
+        """`methods`: the paths of what is served, by number. `limits` hold for a call, not for each of its parts."""
+        self._limits = limits
         self._methods, self._vbuckets, self._count = methods, vbuckets, len(vbuckets)
         self._spread = {
             METHODS[MULTI_GET][0]: self._multi_get,
@@ -129,10 +137,12 @@ class Scattering:
 
     def _multi_get(self, method: int, call_id: int, message: bytes) -> list[Routed]:
         keys = list(wire.MultiGetRequest.FromString(message).keys)
+        if len(keys) > self._limits.multi_get_keys_max:
+            raise LimitExceeded("keys", self._limits.multi_get_keys_max, len(keys))
         groups = group_by_vbucket(keys, self._count)
         if len(groups) <= 1:
             return [(next(iter(groups), self._vbuckets[0]), (method, [call_id], [message]))]
-        scattered = Scattered(call_id, partial(merge_multi_gets, keys), len(groups))
+        scattered = Scattered(call_id, partial(merge_multi_gets, keys, self._limits.reply_bytes_max), len(groups))
         routed: list[Routed] = []
         for vbucket, places in groups.items():
             part = wire.MultiGetRequest.FromString(message)
@@ -184,7 +194,7 @@ class Scattering:
             turn.replies = [reply for call_id, reply in replies if call_id > FIRST_ID]
             for call_id, reply in replies:
                 if call_id < FIRST_ID and (scattered := self._parts.pop(call_id, None)) is not None:
-                    scattered.replies.append(reply)
+                    scattered.take(reply, self._limits.reply_bytes_max)
                     _count_down(scattered, whole)
         if any(finish[0] < FIRST_ID for finish in turn.finished):
             finished, turn.finished = turn.finished, [each for each in turn.finished if each[0] > FIRST_ID]
@@ -242,8 +252,11 @@ def _arrive(part: int, terms: ReadTerms, turn: Turn, slices: Slices, view: View)
         turn.replies.append(b"")
 
 
-def merge_multi_gets(keys: Sequence[bytes], turn: Turn, scattered: Scattered) -> None:
+def merge_multi_gets(keys: Sequence[bytes], reply_bytes_max: int, turn: Turn, scattered: Scattered) -> None:
     """The pairs in the order of the request. Change numbers of several vBuckets are no one's: they are left out."""
+    if scattered.reply_bytes > reply_bytes_max:
+        fail(turn, scattered.call_id, LimitExceeded("reply bytes", reply_bytes_max, scattered.reply_bytes))
+        return
     parts = [wire.MultiGetResponse.FromString(reply) for reply in scattered.replies]
     found = {pair.key: pair for part in parts for pair in part.keyValues}
     served = min((part.servedConsistency for part in parts), default=0)

@@ -164,11 +164,8 @@ class Snapshots:
         self._allowed_bytes = min(TURN_BYTES_MAX, self._allowed_bytes + BYTES_PER_SECOND * passed_ms / 1_000)
         for place, sending in list(self._sending.items()):
             hosted = self._hosted_of(place.vbucket)
-            if hosted is None or not hosted.is_leader or sending.is_lost(now):
-                self._fail(place, "its receiver was silent for too long" if hosted else "the vBucket is gone", now)
-                continue
-            if not hosted.has_member(place.replica):
-                self._fail(place, "its receiver was removed", now)
+            if hosted is None or (why := _why_not(hosted, place.replica, sending, now)):
+                self._fail(place, why if hosted is not None else "the vBucket is gone", now)
                 continue
             node = hosted.node_of(place.replica)
 
@@ -302,3 +299,12 @@ class Snapshots:
         for sending in self._sending.values():
             sending.close()
         self._sending.clear()
+
+
+def _why_not(hosted: Hosted, replica: int, sending: Sending, now: Now) -> str:
+    """Why a snapshot is not sent any further; empty: it is."""
+    if not hosted.is_leader:
+        return "another node leads now"
+    if not hosted.has_member(replica):
+        return "its receiver was removed"
+    return "its receiver was silent for too long" if sending.is_lost(now) else ""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.node.test_cluster_turns import Member, Trio
 
+from dkv.model.limits import Limits
 from dkv.vbucket.routing import vbucket_of
 from dkv.wire import messages as pb
 from dkv.wire import methods
@@ -139,3 +140,17 @@ def test_backup_of_several_vbuckets_is_refused(trio: Trio) -> None:
     reply = member.reply(call_id)
     assert reply is not None
     assert "several vBuckets" in reply.reason
+
+
+def test_limits_hold_for_a_multi_get_and_not_for_each_of_its_parts(trio: Trio) -> None:
+    """Of keys, and of the reply."""
+    limits = Limits()
+    member = trio.members[0]
+    reply = trio.ask(member, "MultiGet", pb.MultiGetRequest(keys=KEYS * (limits.multi_get_keys_max // len(KEYS) + 1)))
+    assert (reply.code, "keys is" in reply.reason) == (3, True)
+    value = bytes(limits.reply_bytes_max // 6)
+    for key in KEYS[:8]:
+        assert trio.ask(member, "Put", pb.PutRequest(key=key, value=value)).code == 0
+    trio.run(20)
+    reply = trio.ask(member, "MultiGet", pb.MultiGetRequest(keys=KEYS[:8]))
+    assert (reply.code, "reply bytes is" in reply.reason) == (3, True)
