@@ -37,6 +37,14 @@ class Node:
         assert len(got) == count
         return got
 
+    def receive_until(self, last: tuple[int, bytes]) -> list[tuple[int, bytes]]:
+        """Wait for the message `last`; what other streams brought before it comes too."""
+        got = self.peers.receive()
+        while last not in got:
+            self.server.poll(1000, 10)
+            got += self.peers.receive()
+        return got
+
 
 class Nodes:
     """Makes nodes, and closes them."""
