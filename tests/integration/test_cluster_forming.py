@@ -140,6 +140,58 @@ def test_server_on_its_own_becomes_the_first_node_without_copying(town: Town) ->
     assert eventually(lambda: town.client(other)("Get", key=b"old", readConsistency=1).value) == b"data"
 
 
+def test_cluster_outlives_all_of_its_first_members(town: Town) -> None:
+    """Grown to six, shrunk to the three that came later: they start again, and take another in."""
+    first = town.three()
+    writer = town.client(first[0])
+    eventually(lambda: writer("Put", key=b"k", value=b"v"))
+    later = [town.server("--join", first[0].address).start() for _ in range(3)]
+    client = town.client(later[0])
+    eventually(lambda: urls(client), lambda found: len(found) == 6)
+    for server in first:
+        removed = eventually(
+            lambda url=f"http://{server.address}": dkvctl(later[0], "--removeNode", url),
+            lambda done: done.returncode == 0,
+        )
+        assert removed.stdout == ""
+    eventually(lambda: urls(client), lambda found: found == {f"http://{server.address}" for server in later})
+    for server in first:
+        server.kill()
+    for server in later:
+        server.kill()
+    for server in later:
+        server.launch()
+    for server in later:
+        server.wait_for("serves gRPC on")
+    newcomer = town.server("--join", later[1].address).start()
+    again = town.client(newcomer)
+    assert eventually(lambda: again("Get", key=b"k", readConsistency=1).value) == b"v"
+    newcomer.kill()
+    newcomer.start()  # from what it was told
+    assert eventually(lambda: town.client(newcomer)("Get", key=b"k", readConsistency=1).value) == b"v"
+    assert eventually(lambda: len(urls(client)), lambda count: count == 4)
+
+
+def test_node_that_comes_back_elsewhere_is_found_there(town: Town) -> None:
+    """It says so itself; members, directories and clients know it by its new address."""
+    servers = town.three()
+    client = town.client(servers[0])
+    eventually(lambda: client("Put", key=b"k", value=b"v"))
+    moved = servers[2]
+    assert moved.stop() == 0
+    moved.address = f"127.0.0.1:{free_port()}"
+    moved.flags = ()
+    moved.start()
+    wanted = {f"http://{server.address}" for server in servers}
+    for server in servers:
+        told = town.client(server)
+        eventually(lambda told=told: urls(told), lambda found: found == wanted)
+    there = town.client(moved)
+    assert eventually(lambda: there("Get", key=b"k", readConsistency=1).value) == b"v"
+    shown = eventually(lambda: dkvctl(servers[0], "members").stdout, lambda text: text.count("  up") == 3)
+    assert moved.address in shown
+
+
 def test_options_of_the_original_form_a_cluster_and_add_a_node(town: Town) -> None:
     """Nodes have a URL beside the address of clients; the newcomer waits until an operator adds it."""
     places = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]

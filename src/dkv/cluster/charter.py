@@ -20,6 +20,9 @@ from dkv.ports.consensus import Conf
 
 CHARTER_KEY = b"\0\0\0\0\5"
 """Persisted. Space 0, kind 5."""
+CONTACTS_KEY = b"\0\0\0\0\x09"
+"""Persisted. Space 0, kind 9: a list of members. Whom a node that joined was told of, as long as its own directories
+do not know it yet: the first members may all have left."""
 VERSION = 1
 """Persisted: do not renumber."""
 FIRST_VBUCKET = 1

@@ -45,6 +45,8 @@ class Standing(NamedTuple):
     """None: it is empty."""
     replicas: Mapping[int, int] = {}
     """In an answer: the replica ids of the node that asked, by vBucket; none when it is no member."""
+    members: tuple[Member, ...] = ()
+    """In an answer: the nodes of today. Of a node itself: whom it was told of when it joined."""
 
 
 class Wait(NamedTuple):
@@ -66,6 +68,8 @@ class Adopt(NamedTuple):
     charter: Charter
     replicas: Mapping[int, int]
     """This node's, of every vBucket; its own at the beginning need not be told."""
+    contacts: tuple[Member, ...] = ()
+    """The nodes of today."""
 
 
 class AskToJoin(NamedTuple):
@@ -116,7 +120,7 @@ class Formation:
         formed = {address: answer for address, answer in self._answers.items() if answer.charter is not None}
         for address, answer in formed.items():
             if (charter := self._admitted(address, answer)) is not None:
-                return Adopt(charter, answer.replicas)
+                return Adopt(charter, answer.replicas, answer.members)
         missing = {address: self._failures.get(address, "no answer yet") for address in self._unheard()}
         if self.way is Way.FORM:
             return self._form(missing)

@@ -10,6 +10,7 @@ asked for again. A step is a wish; whether it came to be, the next look shows.
 | Removed | hand leadership over if it leads, remove |
 | Replaced | as Added up to the learner, hand over, then a joint change: the one voter, the other removed |
 | Led | hand leadership over |
+| Moved | the voter made a voter once more, or the learner a learner, with its new address |
 
 The leader is the last to judge: `refusal`, asked with what it has applied when a change is to be proposed. Raft lets
 one change at a time into the log, so what it sees is what the change meets, and no node gets two replicas.
@@ -53,7 +54,15 @@ class Led(NamedTuple):
     node: int
 
 
-Goal = Added | Removed | Replaced | Led
+class Moved(NamedTuple):
+    """The directory says where a node is reached now."""
+
+    node: int
+    address: str
+    url: str
+
+
+Goal = Added | Removed | Replaced | Led | Moved
 
 
 class Change(NamedTuple):
@@ -102,6 +111,8 @@ def next_step(goal: Goal, group: Group) -> Step | None:
             return _replace(group, node, member)
         case Led(node):
             return _lead(group, node)
+        case Moved(node, address, url):
+            return _move(group, node, address, url)
 
 
 def refusal(change: Change, group: Group) -> str:
@@ -167,6 +178,14 @@ def _lead(group: Group, node: int) -> Step | None:
     if group.leader == held.replica:
         return None
     return _pause(group) or Transfer(held.replica)
+
+
+def _move(group: Group, node: int, address: str, url: str) -> Step | None:
+    held = group.at(node)
+    if held is None or (held.address, held.url) == (address, url):
+        return None
+    kind = VOTER if group.is_voter(held.replica) else LEARNER
+    return _pause(group) or Change(((kind, held.replica),), (held._replace(address=address, url=url),))
 
 
 def _pause(group: Group) -> Pause | None:

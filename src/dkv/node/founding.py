@@ -6,9 +6,10 @@ yet. A node on its own founds a cluster by adding the charter, and the directory
 copied. Its group of one goes on as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from dkv.cluster.charter import CHARTER_KEY, FIRST_VBUCKET, Charter, decode_charter, encode_charter
+from dkv.cluster.charter import CHARTER_KEY, CONTACTS_KEY, FIRST_VBUCKET, Charter, decode_charter, encode_charter
+from dkv.model.members import Member, decode_members, encode_members
 from dkv.node.opening import load_replica
 from dkv.ports.store import RowBatch, Store
 from dkv.vbucket.directory import first_members
@@ -42,10 +43,20 @@ def history_here(store: Store) -> bytes | None:
     return load_replica(FIRST_VBUCKET, store).history_id if FIRST_VBUCKET in vbuckets_here(store) else None
 
 
-def found(charter: Charter, node_id: int, store: Store, replicas: Mapping[int, int]) -> None:
+def read_contacts(store: Store) -> tuple[Member, ...]:
+    """Whom this node was told of when it joined. Raises Corrupt."""
+    row = store.get_many([CONTACTS_KEY])[0]
+    return tuple(decode_members(row)) if row is not None else ()
+
+
+def found(
+    charter: Charter, node_id: int, store: Store, replicas: Mapping[int, int], contacts: Sequence[Member] = ()
+) -> None:
     """This node belongs to the cluster from here on; durable when it returns. `replicas`: the ids of those of a node
-    that has joined, by vBucket."""
+    that has joined, by vBucket; `contacts`: the nodes it was told of."""
     batch, here = RowBatch([(CHARTER_KEY, encode_charter(charter))]), vbuckets_here(store)
+    if contacts:
+        batch.operations.append((CONTACTS_KEY, encode_members(contacts)))
     for vbucket in charter.numbers():
         members = charter.members_of(vbucket)
         if vbucket in here:

@@ -1,15 +1,22 @@
 """The members of a node's groups: what is known of them, and how they change. See `dkv.services.cluster_port`.
 
 Other nodes are known to the network while some directory here has them, or some other node says that its own has: who
-lags may be led by a node that joined since, whose streams it has to take to learn of it. What a node that does not lead
-is asked for goes to the leader, one hop, and the leader alone judges whether it may be.
+lags may be led by a node that joined since, whose streams it has to take to learn of it. Only members are believed, or
+two nodes that were removed without learning of it would keep each other known. A newcomer, whose directories are those
+that the cluster began with, knows those that it was told of when it joined, too.
+
+Where a member is reached it knows best itself: what it says of that is believed at once, before any directory says so,
+or nobody could reach it who has to agree to the change.
+
+What a node that does not lead is asked for goes to the leader, one hop, and the leader alone judges whether it may be.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dkv.cluster.formation import Standing
 from dkv.cluster.group import Group
-from dkv.cluster.plans import Change, refusal
+from dkv.cluster.plans import Change, Moved, refusal
 from dkv.model.errors import Corrupt, InvalidRequest
 from dkv.model.members import Member, decode_members, encode_members
 from dkv.node.hosted import Hosted
@@ -41,14 +48,21 @@ class Membership:
         peering: Peering,
         random: Random,
         snapshots: Callable[[], Mapping[tuple[int, int], int]],
+        own: Standing | None = None,
     ) -> None:
-        """`hosted`: by vBucket, as it stands at any time. `snapshots`: bytes sent."""
+        """`hosted`: by vBucket, as it stands at any time. `snapshots`: bytes sent. `own`: where this node is reached,
+        and whom it was told of; None: as the directories say."""
         self.node_id: int = node_id
         self._hosted, self._consensus, self._peering = hosted, consensus, peering
         self._random, self._snapshots = random, snapshots
         self._nodes: dict[int, Member] = {}
         self._hearsay: dict[int, tuple[Member, int]] = {}
-        """Nodes that others have told of, and when."""
+        """Nodes that members have told of, and when."""
+        self._elsewhere: dict[int, tuple[Member, int]] = {}
+        """What members have said of themselves, and when."""
+        self._own = own
+        self._contacts = {member.node: member for member in own.members} if own is not None else {}
+        self._moved: list[tuple[int, Moved]] = []
         self._known: dict[int, str] = {}
         """What the network was told: address by node."""
         self._now_ms = self._told_ms = 0
@@ -80,6 +94,9 @@ class Membership:
 
     def unsettled(self) -> Sequence[int]:
         return [vbucket for vbucket, hosted in self._hosted.items() if hosted.is_leading and hosted.replica.members[1]]
+
+    def moved(self) -> Sequence[tuple[int, Moved]]:
+        return self._moved
 
     def links(self) -> Mapping[int, Link]:
         return self._peering.peers.links()
@@ -116,10 +133,10 @@ class Membership:
         else:
             self._peering.tell(hosted.leader_node, Kind.TRANSFER, vbucket, pack_number(replica))
 
-    def hear(self, kind: int, vbucket: int, body: bytes) -> None:
+    def hear(self, node: int, kind: int, vbucket: int, body: bytes) -> None:
         """What another node wants of the leader; it asks again if this is another one. Raises InvalidRequest."""
         if kind == Kind.NODES:
-            self._hearsay |= {member.node: (member, self._now_ms) for member in _members(body)}
+            self._hear_of(node, _members(body))
             return
         hosted = self._hosted.get(vbucket)
         if hosted is None or not hosted.is_leader:
@@ -138,26 +155,44 @@ class Membership:
             if any(self._seen.get(vbucket) is not hosted.replica.members for vbucket, hosted in self._hosted.items()):
                 self._look()
             self._know()
-        if self._now_ms - self._told_ms >= TELL_INTERVAL_MS and self.node_id in self._nodes:
+        if self._now_ms - self._told_ms >= TELL_INTERVAL_MS:
             self._told_ms = self._now_ms
-            body = encode_members(self._nodes.values())
+            body = encode_members(self._to_tell())
             for node in self._known:
                 self._peering.tell(node, Kind.NODES, 0, body)
+
+    def _to_tell(self) -> list[Member]:
+        """This node, where it is reached now, and, unless it is new, the others."""
+        others = [member for node, member in self._nodes.items() if node != self.node_id]
+        own, here = self._own, self._nodes.get(self.node_id)
+        if own is not None:
+            return [*(others if here is not None else ()), Member(0, own.node, own.address, own.url)]
+        return [*others, here] if here is not None else []
+
+    def _hear_of(self, teller: int, members: Sequence[Member]) -> None:
+        if teller in self._nodes or teller in self._contacts:
+            told = {member.node: (member, self._now_ms) for member in members}
+            if (itself := told.pop(teller, None)) is not None:
+                self._elsewhere[teller] = itself
+            self._hearsay |= told
 
     def _look(self) -> None:
         self._seen = {vbucket: hosted.replica.members for vbucket, hosted in self._hosted.items()}
         directories = [hosted.replica.directory.members() for hosted in self._hosted.values()]
         self._nodes = {member.node: member for members in directories for member in members}
+        if all(any(member.node == self.node_id for member in members) for members in directories):
+            self._contacts = {}  # they know better, from here on
+        if (own := self._own) is not None:
+            goal = Moved(own.node, own.address, own.url)
+            here = zip(self._hosted, directories, strict=True)
+            self._moved = [(vbucket, goal) for vbucket, members in here if _differs(members, goal)]
 
     def _know(self) -> None:
         """Has the network know whom it should, and no others."""
-        self._hearsay = {
-            node: (member, heard_ms)
-            for node, (member, heard_ms) in self._hearsay.items()
-            if self._now_ms - heard_ms < HEARSAY_MS
-        }
+        self._hearsay, self._elsewhere = self._recent(self._hearsay), self._recent(self._elsewhere)
         wanted = {node: member.address for node, (member, _) in self._hearsay.items()}
-        wanted |= {node: member.address for node, member in self._nodes.items()}
+        wanted |= {node: member.address for node, member in (self._nodes | self._contacts).items()}
+        wanted |= {node: said.address for node, (said, _) in self._elsewhere.items() if node in wanted}
         wanted.pop(self.node_id, None)
         for node, address in wanted.items():
             if self._known.get(node) != address:
@@ -165,6 +200,14 @@ class Membership:
         for node in self._known.keys() - wanted.keys():
             self._peering.peers.forget(node)
         self._known = wanted
+
+    def _recent(self, said: Mapping[int, tuple[Member, int]]) -> dict[int, tuple[Member, int]]:
+        return {node: told for node, told in said.items() if self._now_ms - told[1] < HEARSAY_MS}
+
+
+def _differs(members: Sequence[Member], goal: Moved) -> bool:
+    """Whether a directory has a node elsewhere."""
+    return any(each.node == goal.node and (each.address, each.url) != goal[1:] for each in members)
 
 
 def _members(data: bytes) -> list[Member]:

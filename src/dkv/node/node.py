@@ -143,10 +143,11 @@ class Node:
         """What a node does besides that has peers."""
         self.snapshots = Snapshots(self.store, self.engine_sync, peering, self._random, self.vbuckets.get)
         self.sleep = Sleep(self.consensus, peering, self.vbuckets)
-        sent = self.snapshots.bytes_sent
-        self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent)
-        if self.services.cluster is not None:
-            self.services.cluster.observe(self.membership)
+        sent, cluster = self.snapshots.bytes_sent, self.services.cluster
+        own = cluster.standing if cluster is not None else None
+        self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent, own)
+        if cluster is not None:
+            cluster.observe(self.membership)
 
     def host(self, replica: Replica) -> Hosted:
         """Take turns for this replica from now on; its group is open."""

@@ -51,7 +51,7 @@ SNAPSHOT_KINDS = frozenset((Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPS
 class MembershipListener(Protocol):
     """What becomes of CHANGE, TRANSFER and NODES."""
 
-    def hear(self, kind: int, vbucket: int, body: bytes) -> None:
+    def hear(self, node: int, kind: int, vbucket: int, body: bytes) -> None:
         """Raises InvalidRequest."""
 
 
@@ -90,7 +90,7 @@ class Peering:
                     elif kind in SNAPSHOT_KINDS:
                         snapshots.hear(node, kind, vbucket, body, now)
                     elif kind in (Kind.CHANGE, Kind.TRANSFER, Kind.NODES):
-                        membership.hear(kind, vbucket, body)
+                        membership.hear(node, kind, vbucket, body)
                     elif kind == Kind.SLEEP:
                         sleep.hear(body)
                     elif (listener := listener_of(vbucket)) is None:

@@ -12,7 +12,7 @@ from dkv.cluster.formation import Adopt, Form, Formation, Standing, Way
 from dkv.model.errors import ClusterRefused
 from dkv.model.members import Member
 from dkv.model.node_urls import url_of
-from dkv.node.founding import found, history_here, read_charter, vbuckets_here
+from dkv.node.founding import found, history_here, read_charter, read_contacts, vbuckets_here
 from dkv.ports.clock import Clock, Random
 from dkv.ports.store import Store
 from dkv.server.addresses import cluster_address, listen_addresses
@@ -56,7 +56,8 @@ def standing_in_cluster(settings: Settings, folder: Folder, store: Store, formin
     else:
         _refuse_other(charter, wish)
     addresses = tuple(member.address for member in charter.members)
-    return Standing(folder.node_id, own, url_of(own), charter.name, addresses, charter.vbuckets, charter)
+    standing = Standing(folder.node_id, own, url_of(own), charter.name, addresses, charter.vbuckets, charter)
+    return standing._replace(members=read_contacts(store))
 
 
 def _refuse_other(charter: Charter, wish: ClusterWish | None) -> None:
@@ -87,10 +88,10 @@ def _come_in(
     standing = Standing(folder.node_id, own, url_of(own), wish.name, first, wish.vbuckets)
     step = _meet(Formation(standing, way, asked), settings, forming)
     if isinstance(step, Adopt):
-        charter, replicas = step.charter, step.replicas
+        charter, replicas, contacts = step
     else:
-        charter, replicas = _drawn(step.members, wish, history_here(store), forming), {}
-    found(charter, folder.node_id, store, replicas)
+        charter, replicas, contacts = _drawn(step.members, wish, history_here(store), forming), {}, ()
+    found(charter, folder.node_id, store, replicas, contacts)
     return charter
 
 

@@ -13,7 +13,7 @@ from dkv.services.cluster_changes import Changes
 from dkv.services.cluster_members import group_status, node_statuses
 from dkv.services.cluster_nodes import NodesService
 from dkv.services.cluster_port import ClusterPort
-from dkv.services.standing import charter_message, hello_request, replicas_message, standing_of_request
+from dkv.services.standing import charter_message, hello_request, member_message, replicas_message, standing_of_request
 from dkv.services.turn import Turn
 from dkv.wire import messages as wire
 from dkv.wire import methods
@@ -30,6 +30,7 @@ class ClusterService:
     def __init__(self, own: Standing) -> None:
         """`own` has the charter."""
         assert own.charter is not None
+        self.standing: Standing = own
         self._charter = own.charter
         self._own, self._charter_message = hello_request(own), charter_message(own.charter)
         self._lobby, self._changes = Lobby(), Changes()
@@ -59,7 +60,10 @@ class ClusterService:
             if not replicas:
                 self._lobby.hello(asker, self._changes.now_ms)
             response = wire.HelloResponse(
-                standing=self._own, charter=self._charter_message, replicas=replicas_message(replicas)
+                standing=self._own,
+                charter=self._charter_message,
+                replicas=replicas_message(replicas),
+                members=map(member_message, self._port.nodes().values()),
             )
             turn.reply_ids.append(call_id)
             turn.replies.append(response.SerializeToString())

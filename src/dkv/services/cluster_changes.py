@@ -2,7 +2,7 @@
 
 Plans remember nothing (`dkv.cluster.plans`), so a node that ends in the middle loses nothing but the call: who asks
 again, on any node, goes on where it stopped. Learners need nobody to ask: the leader of a group gives each its vote as
-soon as it has caught up.
+soon as it has caught up. Nor does a node that is reached elsewhere than its directories say: it has them say so.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ TIMEOUT_MS = 60_000
 AGAIN_MS = 500
 """A step that did not come to be is asked for again: longer than a commit, shorter than an election."""
 LOOK_MS = 100
-"""Between two looks at learners."""
+"""Between two looks at learners, and at where this node is said to be."""
 GROUPS_AT_ONCE = 32
 
 
@@ -64,6 +64,9 @@ class Changes:
             self._look_ms = monotonic_ms + LOOK_MS
             for vbucket in port.unsettled():
                 self._give_vote(port, vbucket)
+            for vbucket, goal in port.moved():
+                if (step := next_step(goal, port.group(vbucket))) is not None:
+                    self._ask(port, vbucket, step)
 
     def _is_over(self, running: Running, port: ClusterPort, turn: Turn) -> bool:
         """Goes on with it, and ends the call if there is nothing more to do."""

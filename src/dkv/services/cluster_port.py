@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from dkv.cluster.group import Group
-from dkv.cluster.plans import Change
+from dkv.cluster.plans import Change, Moved
 from dkv.model.members import Member
 from dkv.ports.peers import Link
 
@@ -27,6 +27,9 @@ class ClusterPort(Protocol):
 
     def unsettled(self) -> Sequence[int]:
         """The vBuckets led here that have a learner."""
+
+    def moved(self) -> Sequence[tuple[int, Moved]]:
+        """What the directories here do not know of this node's address, by vBucket."""
 
     def links(self) -> Mapping[int, Link]:
         """Of every other node that is known."""

@@ -27,7 +27,10 @@ def hello_request(standing: Standing) -> wire.HelloRequest:
 def hello_response(standing: Standing) -> wire.HelloResponse:
     charter = None if standing.charter is None else charter_message(standing.charter)
     return wire.HelloResponse(
-        standing=hello_request(standing), charter=charter, replicas=replicas_message(standing.replicas)
+        standing=hello_request(standing),
+        charter=charter,
+        replicas=replicas_message(standing.replicas),
+        members=map(member_message, standing.members),
     )
 
 
@@ -51,7 +54,9 @@ def standing_of_response(message: bytes) -> Standing:
     except (DecodeError, Corrupt) as damage:
         raise BadReply(f"an answer to Hello that is none: {damage}") from damage
     return _standing(response.standing)._replace(
-        charter=charter, replicas={each.vBucket: each.replica for each in response.replicas}
+        charter=charter,
+        replicas={each.vBucket: each.replica for each in response.replicas},
+        members=tuple(map(_member, response.members)),
     )
 
 
@@ -77,8 +82,12 @@ def charter_of(message: wire.Charter) -> Charter:
     sizes = len(message.clusterId), len(message.firstHistoryId)
     if sizes != (ID_BYTES, ID_BYTES) or not message.members:
         raise Corrupt(f"charter: ids of {sizes} bytes, {len(message.members)} members")
-    members = tuple(Member(each.replica, each.node, each.address, each.url) for each in message.members)
+    members = tuple(map(_member, message.members))
     return Charter(message.clusterId, message.name, message.vBuckets, message.formedMs, message.firstHistoryId, members)
+
+
+def _member(message: wire.Member) -> Member:
+    return Member(message.replica, message.node, message.address, message.url)
 
 
 def member_message(member: Member) -> wire.Member:

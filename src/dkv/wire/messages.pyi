@@ -613,12 +613,14 @@ class HelloResponse(Message):
     standing: HelloRequest
     charter: Charter
     replicas: RepeatedCompositeFieldContainer[HeldReplica]
+    members: RepeatedCompositeFieldContainer[Member]
     def __init__(
         self,
         *,
         standing: HelloRequest | None = ...,
         charter: Charter | None = ...,
         replicas: Iterable[HeldReplica] | None = ...,
+        members: Iterable[Member] | None = ...,
     ) -> None: ...
 
 class JoinRequest(Message):

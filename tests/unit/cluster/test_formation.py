@@ -119,6 +119,13 @@ def test_joiner_asks_until_it_is_a_member() -> None:
     assert after(formation, formed("a", 1, is_member=True)) == Adopt(CHARTER, REPLICAS)
 
 
+def test_joiner_takes_the_members_of_today_with_the_charter() -> None:
+    """Those of the charter may all be gone."""
+    today = (Member(9, 9, "z:1", "http://z:1"),)
+    formation = Formation(empty("n", 9, (), ""), Way.JOIN, ("a:1",))
+    assert after(formation, formed("a", 1, is_member=True)._replace(members=today)) == Adopt(CHARTER, REPLICAS, today)
+
+
 def test_node_that_waits_to_be_added_says_how() -> None:
     """The original's way: an operator adds it."""
     formation = Formation(empty("n", 9), Way.WAIT, LIST)

@@ -14,6 +14,7 @@ from dkv.cluster.plans import (
     Change,
     Goal,
     Led,
+    Moved,
     Pause,
     Removed,
     Replaced,
@@ -183,7 +184,9 @@ def test_plan_of_a_replacement_is_one_joint_change() -> None:
     assert Change(((VOTER, 40), (REMOVED, 20))) in taken
 
 
-@pytest.mark.parametrize("goal", [Added(member(4)), Removed(2), Replaced(2, member(4)), Led(2)])
+@pytest.mark.parametrize(
+    "goal", [Added(member(4)), Removed(2), Replaced(2, member(4)), Led(2), Moved(2, "n:1", "http://n:1")]
+)
 def test_plan_without_a_leader_or_in_a_joint_state_pauses(goal: Goal) -> None:
     """Nobody to ask, or nothing to ask for."""
     group = Model(3).group()
@@ -229,3 +232,20 @@ def test_leader_refuses_a_change_in_a_joint_state() -> None:
     """Raft takes one at a time."""
     joint = ([10, 20, 30], [], [10, 20], [], True)
     assert refusal(Change(((REMOVED, 20),)), Model(3).group()._replace(conf=joint)) == "another change is under way"
+
+
+@pytest.mark.parametrize("is_learner", [False, True])
+def test_node_that_moved_is_what_it_was_under_its_new_address(*, is_learner: bool) -> None:
+    """The entry changes nothing but the directory, and is not asked for twice."""
+    model = Model(3)
+    if is_learner:
+        model.voters.discard(20)
+        model.learners.add(20)
+    before = model.group()
+    for step in steps(Moved(2, "new:1", "http://new:1"), model.group):
+        assert isinstance(step, Change)
+        model.take(step)
+    after = model.group()
+    assert after.conf == before.conf
+    assert after.at(2) == Member(20, 2, "new:1", "http://new:1")
+    assert next_step(Moved(9, "new:1", "http://new:1"), after) is None

@@ -8,7 +8,7 @@ from dkv.cluster.charter import Charter
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.members import Member
-from dkv.node.founding import found, history_here, read_charter, vbuckets_here
+from dkv.node.founding import found, history_here, read_charter, read_contacts, vbuckets_here
 from dkv.node.opening import load_replica, open_vbucket
 from dkv.ports.store import RowBatch
 from dkv.storage.memory import MemoryStore
@@ -58,6 +58,15 @@ def test_node_that_joins_begins_as_the_first_ones_but_under_its_own_ids() -> Non
     assert [replica.replica for replica in replicas] == [101, 102, 103]
     assert [replica.members for replica in replicas] == [CHARTER.conf_of(vbucket) for vbucket in CHARTER.numbers()]
     open_in(store, 2)
+
+
+def test_node_that_joins_keeps_whom_it_was_told_of() -> None:
+    """Durable with the charter: those that the cluster began with may be gone when it starts again."""
+    store = MemoryStore()
+    assert read_contacts(store) == ()
+    found(CHARTER, 5, store, {1: 101, 2: 102, 3: 103}, MEMBERS[1:])
+    store.power_loss(0)
+    assert read_contacts(store) == tuple(MEMBERS[1:])
 
 
 @pytest.mark.parametrize("is_synced", [False, True])

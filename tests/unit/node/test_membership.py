@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from dkv.cluster.plans import LEARNER, REMOVED, Change
+from dkv.cluster.formation import Standing
+from dkv.cluster.plans import LEARNER, REMOVED, Change, Moved
 from dkv.model.errors import InvalidRequest
-from dkv.model.members import Member
+from dkv.model.members import Member, encode_members
 from dkv.node.membership import HEARSAY_MS, UNHEARD, Membership
 from dkv.ports.clock import Now
 from dkv.wire.peer import Kind, pack_change, pack_number, parse_change
@@ -20,7 +21,7 @@ LAST = 50
 class Bench:
     """A node whose group is a few values, and what it has said."""
 
-    def __init__(self, *, leads: bool) -> None:
+    def __init__(self, *, leads: bool, own: Standing | None = None, node: int = 1) -> None:
         directory = SimpleNamespace(members=lambda: self.members)
         replica = SimpleNamespace(members=([10, 20, 30], [], [], [], False), directory=directory)
         self.members = MEMBERS
@@ -38,7 +39,7 @@ class Bench:
         )
         random = SimpleNamespace(bytes=lambda count: bytes(count))
         groups: Any = {7: self.hosted}
-        self.membership = Membership(1, groups, consensus, peering, random, lambda: {(7, 20): 9})  # type: ignore[arg-type]
+        self.membership = Membership(node, groups, consensus, peering, random, lambda: {(7, 20): 9}, own)  # type: ignore[arg-type]
 
 
 def test_group_on_its_leader_knows_who_lags() -> None:
@@ -69,12 +70,12 @@ def test_follower_hands_wishes_to_the_leader() -> None:
     assert asked == (2, Kind.CHANGE, 7, pack_change(change.changes, change.context))
     assert handed == (2, Kind.TRANSFER, 7, pack_number(30))
     other = Bench(leads=False)
-    other.membership.hear(*asked[1:])
+    other.membership.hear(1, *asked[1:])
     assert other.said == []
     leader = Bench(leads=True)
-    leader.membership.hear(*asked[1:])
-    leader.membership.hear(*handed[1:])
-    leader.membership.hear(Kind.TRANSFER, 99, pack_number(30))
+    leader.membership.hear(1, *asked[1:])
+    leader.membership.hear(1, *handed[1:])
+    leader.membership.hear(1, Kind.TRANSFER, 99, pack_number(30))
     assert leader.said == [(7, change.changes, 0, change.context), (7, 30)]
 
 
@@ -82,7 +83,7 @@ def test_follower_hands_wishes_to_the_leader() -> None:
 def test_wish_that_is_none_is_refused(body: bytes) -> None:
     """A release that is not ours, or a bug."""
     with pytest.raises(InvalidRequest):
-        Bench(leads=True).membership.hear(Kind.CHANGE, 7, body)
+        Bench(leads=True).membership.hear(2, Kind.CHANGE, 7, body)
 
 
 def test_change_of_members_comes_back_from_its_bytes() -> None:
@@ -113,14 +114,70 @@ def test_node_that_others_tell_of_is_known_for_a_while() -> None:
     told = teller.said[-1]
     assert told[:3] == (4, Kind.NODES, 0)
     bench.membership.after_turn(Now(0, 2_000))
-    bench.membership.hear(*told[1:])
+    bench.membership.hear(2, *told[1:])
     bench.membership.after_turn(Now(0, 2_100))
     assert bench.known == {2: "n2:1", 3: "n3:1", 4: "n4:1"}
     assert sorted(bench.membership.nodes()) == [1, 2, 3]
     bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS))
     assert bench.known == {2: "n2:1", 3: "n3:1"}
     with pytest.raises(InvalidRequest):
-        bench.membership.hear(Kind.NODES, 0, b"no members")
+        bench.membership.hear(2, Kind.NODES, 0, b"no members")
+
+
+def test_nodes_that_were_removed_do_not_keep_each_other_known() -> None:
+    """They go on telling of themselves and of one another, as no entry has reached them that says otherwise."""
+    bench = Bench(leads=True)
+    bench.membership.after_turn(Now(0, 2_000))
+    removed = [Member(50, 5, "n5:1", "http://n5:1"), Member(60, 6, "n6:1", "http://n6:1")]
+    bench.membership.hear(5, Kind.NODES, 0, encode_members([*MEMBERS, *removed]))
+    bench.membership.hear(6, Kind.NODES, 0, encode_members([*MEMBERS, *removed]))
+    bench.membership.after_turn(Now(0, 2_100))
+    assert bench.known == {2: "n2:1", 3: "n3:1"}
+
+
+def test_member_is_reached_where_it_says() -> None:
+    """Before any directory says so, or it could not be reached for that; and no longer than it says so."""
+    bench = Bench(leads=True)
+    bench.membership.after_turn(Now(0, 2_000))
+    bench.membership.hear(2, Kind.NODES, 0, encode_members([MEMBERS[0], MEMBERS[1]._replace(address="new:1")]))
+    bench.membership.after_turn(Now(0, 2_100))
+    assert bench.known == {2: "new:1", 3: "n3:1"}
+    bench.membership.hear(3, Kind.NODES, 0, encode_members(MEMBERS))
+    bench.membership.after_turn(Now(0, 2_200))
+    assert bench.known == {2: "new:1", 3: "n3:1"}
+    bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS))
+    assert bench.known == {2: "n2:1", 3: "n3:1"}
+
+
+def test_node_with_another_address_says_so_and_has_it_written_down() -> None:
+    """To everybody, as it may not know who leads; in the directory it is the leader's to write."""
+    bench = Bench(leads=False, own=Standing(1, "new:1", "http://new:1", "prod", (), 1))
+    assert bench.membership.moved() == [(7, Moved(1, "new:1", "http://new:1"))]
+    bench.membership.after_turn(Now(0, 2_000))
+    told = encode_members([*MEMBERS[1:], Member(0, 1, "new:1", "http://new:1")])
+    assert bench.said == [(node, Kind.NODES, 0, told) for node in (2, 3)]
+    bench.members = [MEMBERS[0]._replace(address="new:1", url="http://new:1"), *MEMBERS[1:]]
+    bench.hosted.replica.members = ([10, 20, 30], [], [], [], False)
+    bench.membership.after_turn(Now(0, 3_000))
+    assert bench.membership.moved() == []
+
+
+def test_newcomer_knows_whom_it_was_told_of_until_its_directories_know_it() -> None:
+    """Those that the cluster began with may all have left; their addresses, too, may be others by now."""
+    told = (MEMBERS[1]._replace(address="moved:1"), NEW)
+    bench = Bench(leads=False, own=Standing(9, "n9:1", "http://n9:1", "prod", (), 1, members=told), node=9)
+    bench.membership.after_turn(Now(0, 2_000))
+    assert bench.known == {1: "n1:1", 2: "moved:1", 3: "n3:1", 4: "n4:1"}
+    alone = encode_members([Member(0, 9, "n9:1", "http://n9:1")])
+    assert bench.said == [(node, Kind.NODES, 0, alone) for node in bench.known]  # what it has is old
+    other = Member(50, 5, "n5:1", "http://n5:1")
+    bench.membership.hear(4, Kind.NODES, 0, encode_members([NEW, other]))
+    bench.membership.after_turn(Now(0, 2_100))
+    assert bench.known[5] == "n5:1"
+    bench.members = [NEW, Member(90, 9, "n9:1", "http://n9:1")]
+    bench.hosted.replica.members = ([40, 90], [], [], [], False)
+    bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS))
+    assert bench.known == {4: "n4:1"}
 
 
 def test_only_a_leader_with_learners_has_something_to_settle() -> None:

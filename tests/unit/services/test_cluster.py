@@ -10,7 +10,7 @@ from dkv.cluster.display import display_id
 from dkv.cluster.formation import Standing
 from dkv.cluster.group import CAUGHT_UP_ENTRIES, Group
 from dkv.cluster.lobby import PATIENCE_MS
-from dkv.cluster.plans import LEARNER, REMOVED, VOTER, Change
+from dkv.cluster.plans import LEARNER, REMOVED, VOTER, Change, Moved
 from dkv.model.errors import BadReply, Code
 from dkv.model.limits import Limits
 from dkv.model.members import Member
@@ -40,6 +40,7 @@ class House:
         self.peers: dict[int, Link] = {2: Link(True, 0, "", 0), 3: Link(False, 0, "no such cluster", 0)}
         self.under_way: dict[tuple[int, int], int] = {}
         self.drawn = 100
+        self.elsewhere: list[tuple[int, Moved]] = []
         self.services = Services(Limits(), standing=OWN)
         assert self.services.cluster is not None
         self.services.cluster.observe(self)
@@ -62,6 +63,9 @@ class House:
 
     def unsettled(self) -> Sequence[int]:
         return [number for number, group in self.groups.items() if group.conf[1]]
+
+    def moved(self) -> Sequence[tuple[int, Moved]]:
+        return self.elsewhere
 
     def links(self) -> Mapping[int, Link]:
         return self.peers
@@ -147,8 +151,31 @@ def test_standalone_server_has_no_cluster_services() -> None:
 
 def test_hello_tells_charter_and_whether_the_asker_is_a_member(house: House) -> None:
     """That, and under which ids, is all a newcomer needs."""
-    assert house.hello() == OWN
-    assert house.hello(MEMBERS[1]) == OWN._replace(replicas={1: 20})
+    answer = OWN._replace(members=tuple(MEMBERS))
+    assert house.hello() == answer
+    assert house.hello(MEMBERS[1]) == answer._replace(replicas={1: 20})
+
+
+def test_hello_tells_the_members_of_today(house: House) -> None:
+    """Of those that the cluster began with none may be left."""
+    house.groups[1] = house.groups[1]._replace(members=[NEW])
+    assert house.hello(NEW).members == (NEW,)
+
+
+def test_node_has_its_new_address_written_down(house: House) -> None:
+    """Asked for again until its directory has it."""
+    house.elsewhere = [(1, Moved(1, "new:1", "http://new:1"))]
+    house.beat(LOOK_MS)
+    moved = Member(10, 1, "new:1", "http://new:1")
+    assert house.asked == [(1, Change(((VOTER, 10),), (moved,)))]
+    house.beat(LOOK_MS)
+    assert len(house.asked) == 1
+    house.beat(AGAIN_MS)
+    assert len(house.asked) == 2
+    house.asked.clear()
+    house.groups[1] = house.groups[1]._replace(members=[moved, *MEMBERS[1:]])
+    house.beat(AGAIN_MS)
+    assert house.asked == []
 
 
 @pytest.mark.parametrize(
