@@ -7,6 +7,7 @@ import pytest
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
+from dkv.model.members import Member as Entry
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.peers import Link
@@ -26,6 +27,7 @@ from dkv.wire import methods
 
 VBUCKET = 1
 NODES = (11, 12, 13)
+DIRECTORY = [Entry(node, node, f"h{node}:1", f"http://h{node}:1") for node in NODES]
 BULK_MESSAGES_MAX = 3
 """Little room, so that senders meet its end."""
 
@@ -79,7 +81,8 @@ class Member:
         self.store, self.disk = MemoryStore(auto_sync=True), LogDisk()
         self.vbuckets = range(VBUCKET, VBUCKET + vbuckets)
         for vbucket in self.vbuckets:
-            self.store.write(Replica.first_rows(vbucket, node_id, b"h" * 16, (list(NODES), [], [], [], False), 1_000))
+            conf = (list(NODES), list[int](), list[int](), list[int](), False)
+            self.store.write(Replica.first_rows(vbucket, node_id, b"h" * 16, conf, 1_000, members=DIRECTORY))
         self.lives = 0
         self.start()
 
@@ -106,6 +109,7 @@ class Member:
             random=random,
             retention=Retention(0, 0),
             peers=WiredPeers(wire, node_id),
+            node_id=node_id,
         )
         self._paths = {path: number for number, (path, _) in enumerate(self.services.methods)}
         self._replies: dict[int, Reply] = {}

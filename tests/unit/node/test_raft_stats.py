@@ -3,32 +3,20 @@
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from tests.unit.node.test_cluster_turns import NODES, Trio
-from tests.unit.node.test_cluster_turns import Member as Process
+from tests.unit.node.test_cluster_turns import NODES, Member, Trio
 
-from dkv.model.members import Member, encode_members
 from dkv.node.raft_stats import raft_stats
 from dkv.services.registry import Services
-from dkv.wire.peer import Kind
 
 
-def stats_of(member: Process) -> dict[str, Any]:
+def stats_of(member: Member) -> dict[str, Any]:
     return raft_stats(member.node)
-
-
-def introduce(trio: Trio) -> None:
-    """Every node hears where the others are: these groups were made without a directory."""
-    nodes = encode_members(Member(node, node, f"h{node}:1", "") for node in NODES)
-    for each in trio.members:
-        assert each.node.membership is not None
-        each.node.membership.hear(Kind.NODES, 0, nodes)
-    trio.run(10)
 
 
 def test_stats_of_a_cluster_at_rest_name_one_leader_and_no_lag() -> None:
     """Each group is led once, everybody is in touch, nothing waits."""
     trio = Trio(vbuckets=3)
-    introduce(trio)
+    trio.run(10)
     leaders = [stats_of(member)["led"] for member in trio.members]
     assert sum(leaders) == 3
     for member in trio.members:
@@ -42,7 +30,7 @@ def test_lag_counts_the_entries_that_a_node_out_of_touch_lacks() -> None:
     """As its leader knows them; whoever does not lead knows of none."""
     trio = Trio()
     leader, (lost, other) = trio.leader, trio.followers
-    introduce(trio)
+    trio.run(10)
     trio.isolate(lost)
     for value in (b"1", b"2", b"3"):
         trio.put(leader, value)
@@ -77,14 +65,14 @@ def test_calls_handed_over_are_counted_on_both_sides_until_they_are_answered() -
 def test_metrics_of_a_node_in_a_cluster_have_labels_and_no_nan() -> None:
     """Messages by kind, links by address."""
     trio = Trio()
-    introduce(trio)
+    trio.run(10)
     text = exposed(trio.leader.services, trio.leader)
     assert text.count('dkv_peer_link_up{node="h') == 2
     assert 'dkv_raft_messages_sent_total{kind="heartbeat"}' in text
     assert "NaN" not in text
 
 
-def exposed(services: Services, member: Process) -> str:
+def exposed(services: Services, member: Member) -> str:
     services.measure(raft=lambda: stats_of(member))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(services.metrics.sources)
