@@ -25,10 +25,11 @@ HOW = """\
 Once they say that they serve, in another terminal:
     ./bin/dkvctl -a {first} --set hello world
     ./bin/dkvctl -a {second} --get hello
-    ./bin/dkvctl -a {first} members
-A failover: kill the leader that members names, and go on writing to any of the others.
+    ./bin/dkvctl -a {first} status
+    ./bin/dkvctl -a {first} top
+A failover: kill the leader that status names, and go on writing to any of the others.
     kill -9 PID      it is started again after {seconds:.0f} seconds, and catches up
-    ./bin/dkvctl -a {second} members
+    ./bin/dkvctl -a {second} status
 An orderly one: ./bin/dkvctl -a {first} leader transfer {second}
 Ctrl-C stops all; the data stay in {folder}/, so that the next start goes on with them.
 """

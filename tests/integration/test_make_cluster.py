@@ -34,7 +34,7 @@ def test_make_cluster_serves_starts_a_killed_node_again_and_stops(tmp_path: Path
         os.kill(killed, signal.SIGKILL)
         wait_for(log, "node 2 | is started again", 1, process)
         said = wait_for(log, "serves gRPC on", 4, process)
-        assert f"./bin/dkvctl -a 127.0.0.1:{port} members" in said
+        assert f"./bin/dkvctl -a 127.0.0.1:{port} status" in said
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS_MAX) == 0, log.read_text()
         assert log.read_text().count("Shutting down...") == 3

@@ -6,6 +6,7 @@ Results and error lines go to stdout, as the original's; the banner and usage go
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dkv
 from dkv.cli.ctl.argv import Plan, plan
@@ -21,16 +22,18 @@ Connect = Callable[[Options], Client]
 CONNECT_TIMEOUT_S = 5.0
 REFUSED_S = 0.3
 """Where nobody listens nobody may ever; a server that is being restarted is back in that time as a rule."""
+NODE_TIMEOUT_S = 1.0
+"""For each of many nodes of which some may be down."""
 _HINT = "(dkvctl --help shows how)"
 
 
 def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> int:
-    """`connect` is for tests."""
+    """`connect` is for tests: to the server, and to other nodes of its cluster."""
     words = sys.argv[1:] if argv is None else argv
-    return ended_well("dkvctl", lambda: _main(words, connect or _connect))
+    return ended_well("dkvctl", lambda: _main(words, connect or _connect, connect or _reach))
 
 
-def _main(argv: Sequence[str], connect: Connect) -> int:
+def _main(argv: Sequence[str], connect: Connect, reach: Connect) -> int:
     if not argv:
         print(help_text(), file=sys.stderr)
         return EXIT_USAGE
@@ -39,7 +42,7 @@ def _main(argv: Sequence[str], connect: Connect) -> int:
         if asked.action:
             print(help_text() if asked.action == "help" else f"dkvctl {dkv.__version__}")
             return EXIT_OK
-        return _execute(asked, connect)
+        return _execute(asked, connect, reach)
     except BadPair as error:
         print(error)
         return EXIT_USAGE
@@ -48,7 +51,7 @@ def _main(argv: Sequence[str], connect: Connect) -> int:
         return EXIT_USAGE
 
 
-def _execute(asked: Plan, connect: Connect) -> int:
+def _execute(asked: Plan, connect: Connect, reach: Connect) -> int:
     try:
         connection = connect(asked.options)
     except (DkvError, OSError) as error:
@@ -56,7 +59,13 @@ def _execute(asked: Plan, connect: Connect) -> int:
         write_result(sys.stdout.buffer, asked.options, fields, f"Unable to create DKV client. Error: {error}")
         return EXIT_FAILED
     with connection as client:
-        session = Session(client, sys.stdout.buffer, time.time, asked.options)
+        session = Session(
+            client,
+            sys.stdout.buffer,
+            time.time,
+            asked.options,
+            lambda address: reach(replace(asked.options, address=address)),
+        )
         codes = [execute(session, command, arguments) for command, arguments in asked.steps]
     return max(codes)
 
@@ -76,6 +85,13 @@ def _connect(options: Options) -> Client:
         raise
     print("DONE", file=sys.stderr, flush=True)
     return client
+
+
+def _reach(options: Options) -> Client:
+    from dkv.client.connecting import open_client
+    from dkv.client.url import Options as ClientOptions
+
+    return open_client(ClientOptions(options.address, NODE_TIMEOUT_S, authority=options.authority or None))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ class Node:
         self.jobs.take_turn(home, self.sole.is_readable, now)
         meter.lap()
         self._look_after(turns, now)
-        self.services.beat(home, now.monotonic_ms, self.sole.is_serving)
+        self.services.beat(home, now.monotonic_ms, self.sole.is_serving, self.sole.is_leader)
         if len(self.vbuckets) > 1:  # the only one is looked at in every turn
             self._busy = {vbucket: hosted for vbucket, hosted in self._busy.items() if hosted.is_busy}
 

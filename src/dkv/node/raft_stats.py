@@ -19,14 +19,19 @@ def raft_stats(node: Node) -> dict[str, object]:
         "led": sum(each.is_leader for each in hosted),
         "leaderless": sum(each.leader == NOBODY for each in hosted),
         "reads_waiting": sum(each.barriers.waiting_count for each in hosted),
+        "unapplied": sum(len(each.unapplied) for each in hosted),
+        "applied": sum(each.replica.applied_index for each in hosted),
+        "changes": sum(each.replica.change_number for each in hosted),
     }
     peering, snapshots, membership = node.peering, node.snapshots, node.membership
     if peering is None or snapshots is None or membership is None:
         return stats
     forwarding = peering.forwarding
     lags = worst_lags(hosted, node.consensus)
-    addresses = membership.addresses
+    addresses, nodes = membership.addresses, membership.nodes()
+    leader = nodes.get(node.sole.leader_node)
     return stats | {
+        "leader": leader.address if leader is not None else "",
         "unreadable": peering.unreadable,
         "handed_over": forwarding.handed_over_ever,
         "handed_over_now": forwarding.handed_over_count,
@@ -40,7 +45,13 @@ def raft_stats(node: Node) -> dict[str, object]:
         "snapshot_bytes_sent": snapshots.bytes_sent_ever,
         "snapshot_bytes_received": snapshots.bytes_received_ever,
         "peers": {
-            addresses[peer]: {"up": int(link.is_up), "queued_bytes": link.queued_bytes, "lag": lags.get(peer, 0)}
+            addresses[peer]: {
+                "node": peer,
+                "up": int(link.is_up),
+                "refusal": link.refusal,
+                "queued_bytes": link.queued_bytes,
+                "lag": lags.get(peer, 0),
+            }
             for peer, link in membership.links().items()
             if peer in addresses
         },

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dkv import __version__
+from dkv.cluster.formation import Standing
 from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.edge.peers import Peers
@@ -89,7 +90,7 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         for vbucket in vbuckets_here(store) or [VBUCKET]
     ]
     free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
-    services = Services(limits, _identity(settings, folder, free_bytes_min), standing)
+    services = Services(limits, _identity(settings, folder, free_bytes_min, standing), standing)
     edge = EdgeServer(
         bell,
         services.methods,
@@ -136,8 +137,10 @@ def _backups(settings: Settings, folder: Folder, free_bytes_min: int) -> FolderB
     return FolderBackups(folder.snap, folder.path, pace)
 
 
-def _identity(settings: Settings, folder: Folder, free_bytes_min: int) -> NodeIdentity:
+def _identity(settings: Settings, folder: Folder, free_bytes_min: int, standing: Standing | None) -> NodeIdentity:
+    charter = standing.charter if standing is not None else None
     return NodeIdentity(
+        cluster_url=",".join(member.url for member in charter.members) if charter is not None else "",
         dc_id=settings.dc_id or "default",
         database=settings.database or "default",
         vbucket=settings.vbucket or "default",

@@ -8,7 +8,11 @@ from dkv.services.turn import Turn
 from dkv.wire import messages as wire
 from dkv.wire import methods
 
-LEADER, INACTIVE = wire.RegionStatus.LEADER, wire.RegionStatus.INACTIVE
+LEADER, FOLLOWER, INACTIVE = (
+    wire.RegionStatus.LEADER,
+    wire.RegionStatus.PRIMARY_FOLLOWER,
+    wire.RegionStatus.INACTIVE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class NodeIdentity:
 
 
 class DiscoveryNodeService:
-    """Owns the node's RegionInfo: the leader of its vBucket while it serves, as a node alone is, else inactive."""
+    """Owns the node's RegionInfo: while it serves the leader of its vBucket, as a node alone is, or a follower of one
+    that it knows; else inactive."""
 
     def __init__(self, identity: NodeIdentity) -> None:
         self.identity = identity
@@ -44,9 +49,9 @@ class DiscoveryNodeService:
         self.master_address = ""
         """The master a slave follows, host:port."""
 
-    def beat(self, is_serving: bool) -> None:
-        """Once a turn."""
-        self.status = LEADER if is_serving else INACTIVE
+    def beat(self, is_serving: bool, is_leader: bool = True) -> None:
+        """Once a turn. One that serves and leads nothing has a leader."""
+        self.status = (LEADER if is_leader else FOLLOWER) if is_serving else INACTIVE
 
     def region(self) -> wire.RegionInfo:
         """What GetStatus answers and a heartbeat carries."""

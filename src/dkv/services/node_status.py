@@ -6,6 +6,7 @@ Nothing is counted here. It answers also while the node does not serve: that is 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dkv.cluster.formation import Standing
 from dkv.ports.consensus import Consensus
 from dkv.ports.edge import Edge
 from dkv.ports.store import Store
@@ -23,9 +24,18 @@ Parts = tuple[Edge, Consensus, Store, Replica]
 class NodeStatusService:
     """Owns the time of the first turn, and knows the node's parts: it reads them and changes nothing."""
 
-    def __init__(self, identity: NodeIdentity, is_serving: Callable[[], bool], node_stats: Stats) -> None:
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        is_serving: Callable[[], bool],
+        node_stats: Stats,
+        raft_stats: Stats = dict,
+        standing: Standing | None = None,
+    ) -> None:
+        """`standing`: of a node of a cluster."""
         self.identity: NodeIdentity = identity
-        self._is_serving, self._node_stats = is_serving, node_stats
+        self._is_serving, self._node_stats, self._raft_stats = is_serving, node_stats, raft_stats
+        self._standing = standing
         self._parts: Parts | None = None
         self._started_ms: int | None = None
         self._monotonic_ms = 0
@@ -71,6 +81,8 @@ class NodeStatusService:
             reply.edge.CopyFrom(edge_status(edge.stats()))
         if numbers := self._node_stats():
             reply.turns.CopyFrom(turn_status(numbers))
+        if self._standing is not None and "peers" in (raft := self._raft_stats()):
+            reply.cluster.CopyFrom(cluster_status(self._standing, raft))
         return reply
 
 
@@ -142,6 +154,39 @@ def turn_status(numbers: Mapping[str, Any]) -> wire.TurnStatus:
         calls=int(numbers["turn_calls"].total),
         secondsTotal=numbers["turn_seconds"].total,
         openIterates=numbers["iterates_open"],
+    )
+
+
+def cluster_status(own: Standing, numbers: Mapping[str, Any]) -> wire.ClusterStatus:
+    """Of a node among others. `numbers`: what /metrics tells of Raft, too."""
+    peers = [
+        wire.PeerStatus(
+            node=each["node"],
+            address=address,
+            isUp=bool(each["up"]),
+            refusal=each["refusal"],
+            queuedBytes=each["queued_bytes"],
+            lagEntries=each["lag"],
+        )
+        for address, each in sorted(numbers["peers"].items())
+    ]
+    return wire.ClusterStatus(
+        name=own.name,
+        node=own.node,
+        leader=numbers["leader"],
+        groups=numbers["groups"],
+        led=numbers["led"],
+        leaderless=numbers["leaderless"],
+        asleep=numbers["groups"] - numbers["awake"],
+        unappliedEntries=numbers["unapplied"],
+        appliedEntries=numbers["applied"],
+        changes=numbers["changes"],
+        elections=numbers["elections"],
+        snapshotsOutgoing=numbers["snapshots_outgoing"],
+        snapshotsIncoming=numbers["snapshots_incoming"],
+        snapshotBytesSent=numbers["snapshot_bytes_sent"],
+        snapshotBytesReceived=numbers["snapshot_bytes_received"],
+        peers=peers,
     )
 
 

@@ -53,7 +53,7 @@ def raft_families(stats: Mapping[str, object]) -> Iterator[Metric]:
         for kind, count in sorted(cast("Mapping[str, int]", stats[family.key]).items()):
             counter.add_metric((kind,), count)
         yield counter
-    peers = cast("Mapping[str, Mapping[str, int]]", stats["peers"])
+    peers = cast("Mapping[str, Mapping[str, int]]", stats["peers"])  # of which the families have numbers only
     for family in PEER:
         gauge = GaugeMetricFamily(family.name, family.text, labels=("node",))
         for address, numbers in sorted(peers.items()):

@@ -46,7 +46,11 @@ class Services:
         self.discovery_node: DiscoveryNodeService = DiscoveryNodeService(identity)
         self.metrics: Metrics = Metrics()
         self.node_status: NodeStatusService = NodeStatusService(
-            identity, lambda: self.health.is_serving, lambda: self.metrics.sources.node()
+            identity,
+            lambda: self.health.is_serving,
+            lambda: self.metrics.sources.node(),
+            lambda: self.metrics.sources.raft(),
+            standing,
         )
         self.ops: OpsService = OpsService(self.health, self.metrics)
         accepts: dict[int, Accept] = {
@@ -91,10 +95,11 @@ class Services:
         """Something goes on in the next turn, whether or not there is news."""
         return self.ops.has_work
 
-    def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool) -> None:
-        """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered."""
+    def beat(self, turn: Turn, monotonic_ms: int, is_serving: bool, is_leader: bool = True) -> None:
+        """Once a turn, before its effects leave: what services do unasked. `is_serving`: calls can be answered.
+        `is_leader`: of the first vBucket, which speaks for the node where one has to."""
         self.health.beat(turn, monotonic_ms, is_serving)
-        self.discovery_node.beat(self.health.is_serving)
+        self.discovery_node.beat(self.health.is_serving, is_leader)
         self.node_status.beat(monotonic_ms)
         self.metrics.sources.beat(monotonic_ms)
         if self.cluster is not None:

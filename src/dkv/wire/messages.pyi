@@ -922,6 +922,7 @@ class GetNodeStatusResponse(Message):
     log: LogStatus
     edge: EdgeStatus
     turns: TurnStatus
+    cluster: ClusterStatus
     def __init__(
         self,
         *,
@@ -940,6 +941,63 @@ class GetNodeStatusResponse(Message):
         log: LogStatus | None = ...,
         edge: EdgeStatus | None = ...,
         turns: TurnStatus | None = ...,
+        cluster: ClusterStatus | None = ...,
+    ) -> None: ...
+
+class ClusterStatus(Message):
+    name: str
+    node: int
+    leader: str
+    groups: int
+    led: int
+    leaderless: int
+    asleep: int
+    unappliedEntries: int
+    appliedEntries: int
+    changes: int
+    elections: int
+    snapshotsOutgoing: int
+    snapshotsIncoming: int
+    snapshotBytesSent: int
+    snapshotBytesReceived: int
+    peers: RepeatedCompositeFieldContainer[PeerStatus]
+    def __init__(
+        self,
+        *,
+        name: str | None = ...,
+        node: int | None = ...,
+        leader: str | None = ...,
+        groups: int | None = ...,
+        led: int | None = ...,
+        leaderless: int | None = ...,
+        asleep: int | None = ...,
+        unappliedEntries: int | None = ...,
+        appliedEntries: int | None = ...,
+        changes: int | None = ...,
+        elections: int | None = ...,
+        snapshotsOutgoing: int | None = ...,
+        snapshotsIncoming: int | None = ...,
+        snapshotBytesSent: int | None = ...,
+        snapshotBytesReceived: int | None = ...,
+        peers: Iterable[PeerStatus] | None = ...,
+    ) -> None: ...
+
+class PeerStatus(Message):
+    node: int
+    address: str
+    isUp: bool
+    refusal: str
+    queuedBytes: int
+    lagEntries: int
+    def __init__(
+        self,
+        *,
+        node: int | None = ...,
+        address: str | None = ...,
+        isUp: bool | None = ...,
+        refusal: str | None = ...,
+        queuedBytes: int | None = ...,
+        lagEntries: int | None = ...,
     ) -> None: ...
 
 class VBucketStatus(Message):

@@ -42,6 +42,8 @@ class FakeServer:
         self.requests.append((path, request))
         if path in self.failures:
             return (*self.failures[path], b"", b"", 0)
+        if path == methods.GET_MEMBERS_PATH and path not in self.replies:
+            return 12, "unknown method", b"", b"", 0  # it stands alone
         reply = self.replies.get(path)
         return 0, "", b"", self._answer(path, request) if reply is None else reply.SerializeToString(), 0
 

@@ -30,7 +30,7 @@ def test_members_are_nodes_then_groups(server: Any, capfdbinary: pytest.CaptureF
     server.replies[methods.GET_MEMBERS_PATH] = cluster()
     assert run(server, "members") == 0
     assert capfdbinary.readouterr().out.decode().splitlines() == [
-        "cluster prod, vBuckets: 1, as a:1 sees it",
+        "cluster prod, vBuckets: 1",
         "  a:1   leads 1 of 1  up",
         "  bb:1  leads 0 of 1  down: of another cluster",
         "  vBucket 1: leader a:1, term 3; bb:1 7 entries behind",
@@ -58,7 +58,7 @@ def test_groups_with_something_under_way_come_first_and_the_rest_is_counted() ->
     assert lines[3:6] == [
         "  vBucket 22: leader a:1, term 3; bb:1 leaving not heard of yet",
         "  vBucket 23: leader unknown, term 3; a:1, bb:1 7 entries behind",
-        "  vBucket 24: leader a:1, term 3; bb:1 7 entries behind, 3 learner is sent a snapshot, 5 MiB so far",
+        "  vBucket 24: leader a:1, term 3; 3 learner is sent a snapshot, 5 MiB so far, bb:1 7 entries behind",
     ]
     assert lines[-1] == "  and 1 vBuckets in which nothing is under way (--json has all)"
 

@@ -14,7 +14,7 @@ from dkv.cli.ctl.gotext import go_text
 from dkv.wire.errors import from_status
 
 HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "google.protobuf.descriptor_pool", "dkv.server",
-         "dkv.storage", "dkv.settings", "dkv._native")  # fmt: skip
+         "dkv.storage", "dkv.settings", "dkv._native", "concurrent.futures")  # fmt: skip
 
 
 def test_arguments_missing_shows_usage_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,3 +28,14 @@ def test_status_of_a_slave_names_its_master() -> None:
     services.discovery_node.master_address = "m:8080"
     region = services.discovery_node.region()
     assert (region.masterHost, region.nexusClusterUrl) == ("m:8080", "http://a:1")
+
+
+def test_status_of_a_follower_is_not_that_of_a_leader(turn: Turn) -> None:
+    """Clients of the original write to whoever says that it leads."""
+    services = Services(Limits())
+    services.beat(turn, 0, True, is_leader=False)
+    assert services.discovery_node.region().status == RegionStatus.PRIMARY_FOLLOWER
+    services.beat(turn, 1, True, is_leader=True)
+    assert services.discovery_node.region().status == RegionStatus.LEADER
+    services.beat(turn, 2, False, is_leader=False)
+    assert services.discovery_node.region().status == RegionStatus.INACTIVE

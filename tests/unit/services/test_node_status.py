@@ -2,9 +2,12 @@
 
 import random
 
+from dkv.cluster.charter import Charter
+from dkv.cluster.formation import Standing
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
+from dkv.model.members import Member
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
 from dkv.ports.store import Pressure
@@ -108,3 +111,30 @@ def test_status_of_a_node_that_is_measured_tells_its_turns() -> None:
     turn_status = ask(services).turns
     assert (turn_status.turns, turn_status.calls, turn_status.secondsTotal) == (9, 7, 0.25)
     assert turn_status.openIterates == 2
+
+
+def test_status_of_a_node_in_a_cluster_has_its_groups_and_its_peers() -> None:
+    """The same numbers as in /metrics; a server that stands alone has none of them."""
+    member = Member(10, 1, "n1:1", "http://n1:1")
+    charter = Charter(b"c" * 16, "prod", 9, 0, b"h" * 16, (member,))
+    standing = Standing(1, "n1:1", "http://n1:1", "prod", ("n1:1",), 9, charter)
+    services = Services(Limits(), IDENTITY, standing)
+    assert not ask(services).HasField("cluster")
+    raft: dict[str, object] = {
+        "groups": 9, "awake": 4, "led": 3, "leaderless": 2, "leader": "n2:1", "unapplied": 5, "applied": 50,
+        "changes": 40, "elections": 6, "snapshots_outgoing": 1, "snapshots_incoming": 2, "snapshot_bytes_sent": 100,
+        "snapshot_bytes_received": 200,
+        "peers": {"n2:1": {"node": 2, "up": 0, "refusal": "removed", "queued_bytes": 7, "lag": 8}},
+    }  # fmt: skip
+    services.measure(raft=lambda: raft)
+    found = ask(services).cluster
+    assert (found.name, found.node, found.leader) == ("prod", 1, "n2:1")
+    assert (found.groups, found.led, found.leaderless, found.asleep) == (9, 3, 2, 5)
+    assert (found.unappliedEntries, found.appliedEntries, found.changes, found.elections) == (5, 50, 40, 6)
+    assert (found.snapshotsOutgoing, found.snapshotsIncoming) == (1, 2)
+    assert (found.snapshotBytesSent, found.snapshotBytesReceived) == (100, 200)
+    (peer,) = found.peers
+    assert (peer.node, peer.address, peer.isUp, peer.refusal) == (2, "n2:1", False, "removed")
+    assert (peer.queuedBytes, peer.lagEntries) == (7, 8)
+    services.measure(raft=lambda: {"groups": 1})
+    assert not ask(services).HasField("cluster")

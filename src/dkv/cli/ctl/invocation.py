@@ -8,6 +8,7 @@ from typing import BinaryIO
 from dkv.cli.ctl import json_text
 from dkv.cli.ctl.until import NEVER, Until
 from dkv.client.sync import Client
+from dkv.model.errors import Unavailable
 
 
 class UsageError(Exception):
@@ -37,6 +38,10 @@ class Options:
     """Of restore: the point in time."""
 
 
+def _nobody(address: str) -> Client:
+    raise Unavailable(f"{address} is out of reach here")
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A command's surroundings: the server, the place for results, and a clock in seconds."""
@@ -45,6 +50,8 @@ class Session:
     out: BinaryIO
     now: Callable[[], float]
     options: Options
+    reach: Callable[[str], Client] = _nobody
+    """A client of another node, by its address: with little patience, not connected yet."""
 
     def result(self, fields: Mapping[str, object], *parts: bytes | str) -> None:
         """One result, as `write_result`."""

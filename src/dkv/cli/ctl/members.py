@@ -16,10 +16,16 @@ UNHEARD = 1 << 62
 
 
 def members(session: Session, words: list[bytes]) -> None:
-    """As the asked node sees them."""
-    request = pb.GetMembersRequest(vBucket=_vbucket(words[0]) if words else 0)
-    reply = session.client.call(methods.GET_MEMBERS_PATH, request.SerializeToString())
-    cluster = pb.GetMembersResponse.FromString(reply)
+    """As the nodes see them together: how far a replica lags its leader alone knows."""
+    from dkv.cli.ctl.fleet import Fleet  # Loaded by those who look.
+
+    vbucket = _vbucket(words[0]) if words else 0
+    fleet = Fleet(session)
+    try:
+        fleet.find()
+        cluster = fleet.look(vbucket).cluster
+    finally:
+        fleet.close()
     if session.options.json:
         session.result({**to_fields(cluster), "clusterId": cluster.clusterId.hex()})
         return
@@ -48,8 +54,7 @@ def replace_node(session: Session, words: list[bytes]) -> None:
 def members_lines(cluster: pb.GetMembersResponse) -> Iterator[str]:
     """For people: nodes, then groups, those first that want a look."""
     addresses = {node.node: node.address for node in cluster.nodes}
-    asked = addresses.get(cluster.node, f"a node that is no member, {cluster.node:x}")
-    yield f"cluster {cluster.name}, vBuckets: {len(cluster.groups)}, as {asked} sees it"
+    yield f"cluster {cluster.name}, vBuckets: {len(cluster.groups)}"
     width = max((len(node.address) for node in cluster.nodes), default=0)
     for node in cluster.nodes:
         state = "up" if node.isUp else f"down{f': {node.refusal}' if node.refusal else ''}"
@@ -63,6 +68,15 @@ def members_lines(cluster: pb.GetMembersResponse) -> Iterator[str]:
         yield f"  and {settled - GROUPS_SHOWN} vBuckets in which nothing is under way (--json has all)"
 
 
+def unsettled_lines(cluster: pb.GetMembersResponse) -> Iterator[str]:
+    """The groups that want a look."""
+    addresses = {node.node: node.address for node in cluster.nodes}
+    found = [group for group in cluster.groups if not _is_settled(group)]
+    yield from (_group_line(group, addresses) for group in found[:GROUPS_SHOWN])
+    if len(found) > GROUPS_SHOWN:
+        yield f"  and {len(found) - GROUPS_SHOWN} more vBuckets with something under way (--json has all)"
+
+
 def _is_settled(group: pb.GroupStatus) -> bool:
     is_plain = all(each.role == pb.ReplicaRole.VOTER and not _is_sent(each) for each in group.replicas)
     return group.leader != 0 and is_plain
@@ -70,7 +84,7 @@ def _is_settled(group: pb.GroupStatus) -> bool:
 
 def _group_line(group: pb.GroupStatus, addresses: dict[int, str]) -> str:
     head = addresses.get(group.leader, "unknown") if group.leader else "unknown"
-    others = [_replica_text(each, addresses) for each in group.replicas if each.node != group.leader]
+    others = sorted(_replica_text(each, addresses) for each in group.replicas if each.node != group.leader)
     return f"  vBucket {group.vBucket}: leader {head}, term {group.term}; {', '.join(others) or 'no other replica'}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dkv.cli.ctl.invocation import Session
 from dkv.cli.ctl.stats_text import stats_lines
+from dkv.model.errors import Code, DkvError
 from dkv.wire import messages as pb
 from dkv.wire import methods
 from dkv.wire.fields import to_fields
@@ -29,6 +30,24 @@ def stats(session: Session, words: list[bytes]) -> None:
         return
     for line in stats_lines(status):
         session.print(line)
+
+
+def status(session: Session, words: list[bytes]) -> int:
+    """Of all nodes of a cluster; of a server that stands alone its stats."""
+    from dkv.cli.ctl.cluster_top import status as cluster_status  # Loaded by those who look.
+    from dkv.cli.ctl.fleet import Fleet
+
+    fleet = Fleet(session)
+    try:
+        fleet.find()
+        return cluster_status(session, fleet)
+    except DkvError as error:
+        if error.code != Code.UNIMPLEMENTED:
+            raise
+    finally:
+        fleet.close()
+    stats(session, words)
+    return 0
 
 
 def health(session: Session, words: list[bytes]) -> int:

@@ -47,7 +47,9 @@ class Rates:
 
 def rates(before: pb.GetNodeStatusResponse, after: pb.GetNodeStatusResponse, seconds: float) -> Rates:
     if is_restart(before, after):
-        before = pb.GetNodeStatusResponse(vBuckets=after.vBuckets)
+        before = pb.GetNodeStatusResponse(
+            vBuckets=after.vBuckets, cluster=after.cluster if after.HasField("cluster") else None
+        )
     methods = method_rates(before.edge, after.edge, seconds)
     turns = after.turns.turns - before.turns.turns
     busy_seconds = after.turns.secondsTotal - before.turns.secondsTotal
@@ -104,8 +106,12 @@ def _mean(total: float, count: float) -> float:
 
 
 def _changes(status: pb.GetNodeStatusResponse) -> int:
+    if status.HasField("cluster"):
+        return status.cluster.changes
     return sum(each.changeNumber for each in status.vBuckets)
 
 
 def _applied(status: pb.GetNodeStatusResponse) -> int:
+    if status.HasField("cluster"):
+        return status.cluster.appliedEntries
     return sum(each.appliedIndex for each in status.vBuckets)

@@ -1,4 +1,5 @@
-"""`dkvctl top`: the node, once a second, until q or Ctrl-C. Without a terminal one plain picture, or --limit of them.
+"""`dkvctl top`: all nodes of a cluster, or one, once a second, until q or Ctrl-C. Without a terminal one plain picture,
+or --limit of them.
 
 A server that goes away is waited for: its absence is what there is to see.
 """
@@ -7,19 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from dkv.cli.ctl.invocation import Session
+from dkv.cli.ctl import cluster_top
+from dkv.cli.ctl.fleet import Fleet
+from dkv.cli.ctl.invocation import Session, UsageError
 from dkv.cli.ctl.node import node_status, status_fields
-from dkv.cli.ctl.rates import rates
+from dkv.cli.ctl.rates import Rates, rates
 from dkv.cli.ctl.screen import Screen
-from dkv.cli.ctl.top_frame import frame
-from dkv.model.errors import DkvError
+from dkv.cli.ctl.top_frame import frame, rates_fields
+from dkv.model.errors import Code, DkvError
 from dkv.wire import messages as pb
 
 INTERVAL_SECONDS = 1.0
 _PLAIN_SIZE = (120, 1_000)
 _QUIT = ("q", "Q", "\x04")
+AsText = Callable[[Session, int, Callable[[float], None]], None]
+OnScreen = Callable[[Session, Screen], None]
 
 
 class Sample(NamedTuple):
@@ -28,14 +34,44 @@ class Sample(NamedTuple):
 
 
 def top(session: Session, words: list[bytes]) -> None:
+    """[node]: only the one that is asked."""
+    if words and words != [b"node"]:
+        raise UsageError(f"top: expected node, not {words[0].decode(errors='replace')!r}")
+    if words:
+        _show(session, plain, watch)
+        return
+    fleet = Fleet(session)
+    try:
+        fleet.find()
+    except DkvError as error:
+        fleet.close()
+        if error.code != Code.UNIMPLEMENTED:
+            raise
+        _show(session, plain, watch)
+        return
+    try:
+        _show(session, partial(_plain_cluster, fleet), partial(_watch_cluster, fleet))
+    finally:
+        fleet.close()
+
+
+def _show(session: Session, as_text: AsText, on_screen: OnScreen) -> None:
     if session.options.json or not Screen.is_there():
-        plain(session, session.options.limit or 1, time.sleep)
+        as_text(session, session.options.limit or 1, time.sleep)
         return
     try:
         with Screen() as screen:
-            watch(session, screen)
+            on_screen(session, screen)
     except KeyboardInterrupt:
         pass
+
+
+def _plain_cluster(fleet: Fleet, session: Session, count: int, sleep: Callable[[float], None]) -> None:
+    cluster_top.plain(session, fleet, count, sleep)
+
+
+def _watch_cluster(fleet: Fleet, session: Session, screen: Screen) -> None:
+    cluster_top.watch(session, fleet, screen)
 
 
 def watch(session: Session, screen: Screen) -> None:
@@ -62,7 +98,7 @@ def plain(session: Session, count: int, sleep: Callable[[float], None]) -> None:
         sleep(INTERVAL_SECONDS)
         after = _sample(session)
         if session.options.json:
-            session.result({**status_fields(after.status), "rates": _rates_fields(before, after)})
+            session.result({**status_fields(after.status), "rates": rates_fields(_rates(before, after))})
         else:
             for line in ([""] if shown else []) + _frame(before, after, _PLAIN_SIZE):
                 session.print(line)
@@ -75,29 +111,8 @@ def _sample(session: Session) -> Sample:
 
 
 def _frame(before: Sample, after: Sample, size: tuple[int, int]) -> list[str]:
-    seen = rates(before.status, after.status, after.taken_s - before.taken_s)
-    return frame(after.status, seen, *size)
+    return frame(after.status, _rates(before, after), *size)
 
 
-def _rates_fields(before: Sample, after: Sample) -> dict[str, object]:
-    seen = rates(before.status, after.status, after.taken_s - before.taken_s)
-    methods = [
-        {
-            "path": each.name,
-            "calls": each.calls_per_s,
-            "errors": each.errors_per_s,
-            "p99Seconds": each.latency.quantile(0.99),
-        }
-        for each in seen.methods
-    ]
-    return {
-        "calls": seen.calls,
-        "errors": seen.errors,
-        "refused": seen.refused,
-        "changes": seen.changes,
-        "turns": seen.turns,
-        "busyShare": seen.busy_share,
-        "syncs": seen.syncs,
-        "syncSecondsMean": seen.sync_seconds_mean,
-        "methods": methods,
-    }
+def _rates(before: Sample, after: Sample) -> Rates:
+    return rates(before.status, after.status, after.taken_s - before.taken_s)

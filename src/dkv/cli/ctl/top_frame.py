@@ -10,12 +10,12 @@ from dkv.cli.ctl.units import bytes_text, count_text, latency_text, span_text
 from dkv.wire import messages as pb
 
 _METHODS = "{:<26}{:>11}{:>9}{:>8}{:>8}{:>8}{:>8}"
-_HEAD = _METHODS.format("METHOD", "CALLS/S", "ERR/S", "MEAN", "P50", "P90", "P99")
+METHODS_HEAD = _METHODS.format("METHOD", "CALLS/S", "ERR/S", "MEAN", "P50", "P90", "P99")
 
 
 def frame(status: pb.GetNodeStatusResponse, rates: Rates, columns: int, lines: int) -> list[str]:
     """At most `lines` lines of at most `columns` characters; the idlest methods are what does not fit."""
-    found = [*_summary(status, rates), "", _HEAD, *map(_method_line, rates.methods)]
+    found = [*_summary(status, rates), "", METHODS_HEAD, *map(method_line, rates.methods)]
     return [line[:columns].rstrip() for line in found[:lines]]
 
 
@@ -45,7 +45,8 @@ def _row(label: str, first: str, second: str, third: str, fourth: str) -> str:
     return f"{label:<8}{first:>14}   {second:<18} {third:<18} {fourth}"
 
 
-def _method_line(method: MethodRate) -> str:
+def method_line(method: MethodRate) -> str:
+    """Under `METHODS_HEAD`."""
     seen = method.latency
     quantiles = [_short(seen.quantile(share)) for share in (0.5, 0.9, 0.99)]
     counts = count_text(method.calls_per_s), count_text(method.errors_per_s)
@@ -55,3 +56,27 @@ def _method_line(method: MethodRate) -> str:
 
 def _short(seconds: float) -> str:
     return latency_text(seconds).replace(" ", "")
+
+
+def rates_fields(seen: Rates) -> dict[str, object]:
+    """For --json."""
+    methods = [
+        {
+            "path": each.name,
+            "calls": each.calls_per_s,
+            "errors": each.errors_per_s,
+            "p99Seconds": each.latency.quantile(0.99),
+        }
+        for each in seen.methods
+    ]
+    return {
+        "calls": seen.calls,
+        "errors": seen.errors,
+        "refused": seen.refused,
+        "changes": seen.changes,
+        "turns": seen.turns,
+        "busyShare": seen.busy_share,
+        "syncs": seen.syncs,
+        "syncSecondsMean": seen.sync_seconds_mean,
+        "methods": methods,
+    }
