@@ -401,9 +401,14 @@ class Log:
     def prev(self, group: int) -> tuple[int, int]:
         """(index, term) of the entry before the first one kept."""
 
-    def append(self, writes: Writes) -> None:
+    def append(self, writes: Writes, *, hold: bool = False) -> None:
         """Hand over; returns at once. The bell rings when it is durable. ValueError, with nothing taken, when an entry
-        does not follow what the log has."""
+        does not follow what the log has. With `hold` the thread is not woken before `write_in_line`, which must
+        follow."""
+
+    def write_in_line(self) -> bool:
+        """Write and sync what is queued on this thread, if that is little and syncs have been quick of late; else the
+        log's thread does it. Returns whether `durable` has news of it, or raises. The interpreter lock is released."""
 
     def durable(self) -> list[tuple[int, int]]:
         """(group, ready number) that became durable since the last call. OSError once a write or sync has failed:
@@ -420,8 +425,9 @@ class Log:
 
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
     def stats(self) -> dict[str, object]:
-        """appends, syncs, sync_seconds_total, sync_seconds_max, sync_buckets (counts; one more than the bounds),
-        sync_bounds (upper bounds in seconds), append_bytes, queued_bytes, disk_bytes."""
+        """appends, syncs, in_line_syncs (by `write_in_line`, among all), sync_seconds_total, sync_seconds_max,
+        sync_buckets (counts; one more than the bounds), sync_bounds (upper bounds in seconds), append_bytes,
+        queued_bytes, disk_bytes."""
 
     def close(self) -> None:
         """Finish what was handed over, sync, end the thread. Idempotent."""

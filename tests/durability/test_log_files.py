@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+import tempfile
 
 import pytest
 
@@ -453,3 +454,56 @@ def test_log_rewritten_and_cut_group_reopens_at_its_cut(folder):
         assert (log.prev(2), log.state(2)[1:]) == ((kept, 2), (kept + 1, last))
         assert [index for index, _, _, _ in log.read(2, kept + 1, last + 1, 1 << 20)] == list(range(kept + 1, last + 1))
         log.close()
+
+
+def write_in_line(node):
+    """Hands over one entry, held; returns whether it was written in line. It is durable either way."""
+    _, index = node.consensus.propose(1, b"held")
+    [*ready] = node.consensus.advance(hold=True)
+    assert not any(each.committed for each in ready)
+    was_written = node.consensus.write_in_line()
+    assert not was_written or node.consensus.status(1)["commit"] < index  # nothing is acknowledged before it is asked
+    node.until(lambda: node.committed[1] and node.committed[1][-1][0] >= index)
+    return was_written
+
+
+def test_entries_on_a_quick_disk_are_written_in_line_and_found_again():
+    """Memory stands for a quick disk: after the first syncs the caller's thread writes, and the log is the same."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        node = Node(folder)
+        assert sum(write_in_line(node) for _ in range(200)) > 0
+        assert node.log.stats()["in_line_syncs"] > 0
+        node.close()
+        again = Node(folder)
+        assert again.data() == [b"held"] * 200
+        again.close()
+
+
+def test_entries_on_a_slow_disk_are_left_to_the_thread(tmp_path):
+    """Nobody waits in line for a disk whose syncs take long."""
+    node = Node(tmp_path, sync_delay_ms=5)
+    assert sum(write_in_line(node) for _ in range(50)) == 0
+    assert node.log.stats()["in_line_syncs"] == 0
+    node.close()
+
+
+def test_much_at_once_is_left_to_the_thread(tmp_path):
+    """In line goes what is written in no time."""
+    node = Node(tmp_path)
+    for _ in range(50):
+        node.consensus.propose(1, bytes(20_000))
+        node.consensus.advance(hold=True)
+        assert not node.consensus.write_in_line()
+        node.until(lambda: node.log.stats()["queued_bytes"] == 0)
+    node.close()
+
+
+def test_entry_held_when_the_log_is_closed_is_written(tmp_path):
+    """To close finishes what was handed over, also what nobody was told of yet."""
+    node = Node(tmp_path)
+    node.consensus.propose(1, b"held")
+    node.consensus.advance(hold=True)
+    node.close()
+    again = Node(tmp_path)
+    assert again.data() == [b"held"]
+    again.close()

@@ -40,7 +40,7 @@ class MemoryLog:
     def read(self, group, low, high, bytes_max):
         return [entry for entry in self.entries[group] if low <= entry[0] < high]
 
-    def append(self, writes: Writes):
+    def append(self, writes: Writes, *, hold: bool = False):
         for group, number, hard_state, entries in writes.items():
             self.hard[group] = hard_state or self.hard[group]
             if entries:

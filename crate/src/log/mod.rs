@@ -35,7 +35,8 @@ const LOCK_NAME: &str = "dkv.lock";
 /// What ends with `close`.
 struct Running {
     engine: Arc<LogEngine>,
-    writer: JoinHandle<()>,
+    writer: Arc<Writer>,
+    writing: JoinHandle<()>,
     reader: JoinHandle<()>,
     tasks: Sender<Task>,
     lock: File,
@@ -63,17 +64,19 @@ impl Log {
         }
         let shared = Arc::new(Shared::new(bell, failure, groups));
         let (tasks, received) = mpsc::channel();
-        let writer = Writer {
+        let writer = Arc::new(Writer {
             shared: shared.clone(),
             engine: engine.clone(),
             sync_delay,
             purge_after_bytes: file_bytes / 2,
-            tasks: tasks.clone(),
-        };
+            tasks: Mutex::new(tasks.clone()),
+            writing: Mutex::new(file_bytes / 2), // what an earlier life left may be purged at once
+        });
         let (reader_shared, reader_engine) = (shared.clone(), engine.clone());
         let reader = spawn("dkv-log-read", move || worker::read_and_purge(&reader_shared, &reader_engine, &received))?;
-        let writer = spawn("dkv-log", move || writer.run())?;
-        let running = Running { engine, writer, reader, tasks, lock };
+        let on_thread = writer.clone();
+        let writing = spawn("dkv-log", move || on_thread.run())?;
+        let running = Running { engine, writer, writing, reader, tasks, lock };
         Ok(Log { folder, shared, running: Mutex::new(Some(running)) })
     }
 
@@ -102,11 +105,12 @@ impl Log {
 
     fn end(&self) {
         let Some(running) = self.running.lock().take() else { return };
-        let Running { engine, writer, reader, tasks, lock } = running;
+        let Running { engine, writer, writing, reader, tasks, lock } = running;
         self.shared.stop();
         drop(tasks);
+        drop(writer);
         // A thread that panicked has ended the process: there is nothing else to learn from joining.
-        let _ = writer.join();
+        let _ = writing.join();
         let _ = reader.join();
         // The last owner: raft-engine shortens and syncs the file it writes to.
         drop(engine);
@@ -208,8 +212,10 @@ impl Log {
         Ok(())
     }
 
-    /// Hands over; returns at once. ValueError, and nothing is taken, when an entry does not follow the log.
-    fn append(&self, writes: &Writes) -> PyResult<()> {
+    /// Hands over; returns at once. ValueError, and nothing is taken, when an entry does not follow the log. With `hold`
+    /// the thread is not woken before `write_in_line`, which must follow.
+    #[pyo3(signature = (writes, *, hold = false))]
+    fn append(&self, writes: &Writes, hold: bool) -> PyResult<()> {
         self.check_failure()?;
         let writes = writes.share();
         let mut bytes = 0;
@@ -222,11 +228,21 @@ impl Log {
             // 48: about what an entry and the item that names it cost besides the data.
             bytes += write.entries.iter().map(|entry| entry.data.len() as u64 + 48).sum::<u64>() + 48;
         }
-        if !self.shared.hand_over(Job::Append { writes, bytes }) {
+        if !self.shared.hold(Job::Append { writes, bytes }) {
             return Err(closed().into());
+        }
+        if !hold {
+            self.shared.wake();
         }
         groups.extend(after);
         Ok(())
+    }
+
+    /// Writes and syncs what is queued on this thread, if that is little and syncs have been quick of late; else the
+    /// log's thread does it. Returns whether `durable` has news of it.
+    fn write_in_line(&self, py: Python<'_>) -> bool {
+        let writer = self.running.lock().as_ref().map(|running| running.writer.clone());
+        writer.is_some_and(|writer| py.detach(|| writer.write_in_line()))
     }
 
     /// (group, ready number) that became durable since the last call. OSError once a write or sync has failed.
@@ -279,6 +295,7 @@ impl Log {
         let dict = PyDict::new(py);
         dict.set_item("appends", counters.appends.load(Ordering::Relaxed) as f64)?;
         dict.set_item("syncs", counters.syncs.load(Ordering::Relaxed) as f64)?;
+        dict.set_item("in_line_syncs", counters.in_line_syncs.load(Ordering::Relaxed) as f64)?;
         dict.set_item("sync_seconds_total", counters.sync_micros_total.load(Ordering::Relaxed) as f64 / 1e6)?;
         dict.set_item("sync_seconds_max", counters.sync_micros_max.load(Ordering::Relaxed) as f64 / 1e6)?;
         let buckets: Vec<u64> = counters.sync_buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();

@@ -1,5 +1,6 @@
 //! The two threads under the log. `dkv-log` writes: everything that was handed over while the last sync ran goes into
-//! one batch, one sync. `dkv-log-read` reads for lagging followers and lets raft-engine free old files, so that neither
+//! one batch, one sync. Where nothing else goes on, and the disk is quick, the node's thread writes in line instead: to
+//! wake a thread and to be woken costs about what a quick sync costs. `dkv-log-read` reads for lagging followers and lets raft-engine free old files, so that neither
 //! delays a write.
 //!
 //! Invariants: a number is reported durable only after the sync that covers it returned; batches are synced one by one;
@@ -11,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use raft::eraftpb::Entry;
 use raft_engine::{Command, LogBatch};
 
@@ -22,6 +23,12 @@ use crate::raft::{GroupWrite, Hard};
 
 /// A batch is closed at this size, so that a backlog does not become one huge write (raft-engine's limit is 2 GiB).
 const BATCH_BYTES_MAX: u64 = 32 << 20;
+/// What is written in line at most, and while the last syncs took no longer than so long on average: the node's thread
+/// must not wait for a disk that may be slow.
+const IN_LINE_BYTES_MAX: u64 = 8 << 10;
+const QUICK_MICROS: u64 = 300;
+/// How many syncs the average looks back at, more or less.
+const RECENT_SYNCS: u64 = 16;
 
 pub enum Job {
     Append { writes: Arc<Vec<GroupWrite>>, bytes: u64 },
@@ -60,6 +67,10 @@ pub struct Counters {
     pub sync_buckets: [AtomicU64; SYNC_BOUNDS_MICROS.len() + 1],
     pub append_bytes: AtomicU64,
     pub queued_bytes: AtomicU64,
+    /// Moving average of what a sync took, times `RECENT_SYNCS`.
+    recent_micros: AtomicU64,
+    /// Syncs by the node's own thread, among all.
+    pub in_line_syncs: AtomicU64,
 }
 
 /// What the node's thread and the log's threads share.
@@ -80,7 +91,10 @@ impl Shared {
         Shared {
             bell,
             failure,
-            counters: Counters::default(),
+            counters: Counters {
+                recent_micros: AtomicU64::new(QUICK_MICROS * RECENT_SYNCS * 2),
+                ..Counters::default()
+            },
             groups: Mutex::new(groups),
             queue: Mutex::default(),
             woken: Condvar::new(),
@@ -92,6 +106,13 @@ impl Shared {
 
     /// Queues a job. False: the log is closed.
     pub fn hand_over(&self, job: Job) -> bool {
+        let taken = self.hold(job);
+        self.wake();
+        taken
+    }
+
+    /// Queues a job that `wake` or `Writer::write_in_line` is told of. False: the log is closed.
+    pub fn hold(&self, job: Job) -> bool {
         let mut queue = self.queue.lock();
         if queue.closing {
             return false;
@@ -100,8 +121,11 @@ impl Shared {
             self.counters.queued_bytes.fetch_add(*bytes, Ordering::Relaxed);
         }
         queue.jobs.push_back(job);
-        self.woken.notify_one();
         true
+    }
+
+    pub fn wake(&self) {
+        self.woken.notify_one();
     }
 
     /// Lets the writing thread end when its queue is empty.
@@ -122,12 +146,18 @@ impl Shared {
         std::mem::take(&mut *self.cut_wanted.lock()).into_iter().collect()
     }
 
-    /// The next jobs in order, at least one; none when the log is closing and all is done.
-    fn next_jobs(&self) -> Vec<Job> {
+    /// Waits for a job. False: the log is closing and all is done.
+    fn await_jobs(&self) -> bool {
         let mut queue = self.queue.lock();
         while queue.jobs.is_empty() && !queue.closing {
             self.woken.wait(&mut queue);
         }
+        !queue.jobs.is_empty()
+    }
+
+    /// The next jobs in order, if there are any.
+    fn take_jobs(&self) -> Vec<Job> {
+        let mut queue = self.queue.lock();
         let (mut jobs, mut total) = (vec![], 0);
         while total < BATCH_BYTES_MAX {
             let Some(job) = queue.jobs.pop_front() else { break };
@@ -146,31 +176,55 @@ pub struct Writer {
     pub sync_delay: Duration,
     /// Purging is worth a try after this many bytes.
     pub purge_after_bytes: u64,
-    pub tasks: Sender<Task>,
+    pub tasks: Mutex<Sender<Task>>,
+    /// Held while jobs are taken and written, so that they are written in order. In it: bytes since the last purge.
+    pub writing: Mutex<u64>,
 }
 
 impl Writer {
     /// The writing thread.
-    pub fn run(self) {
-        let mut unpurged_bytes = self.purge_after_bytes;
-        loop {
-            let jobs = self.shared.next_jobs();
-            if jobs.is_empty() {
-                return;
-            }
-            let bytes = jobs.iter().map(|job| if let Job::Append { bytes, .. } = job { *bytes } else { 0 }).sum();
-            if self.shared.failure.get().is_none() {
-                if let Err(reason) = self.write(&jobs, bytes) {
-                    self.shared.failure.set(reason);
-                }
-            }
-            self.shared.counters.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.bell.ring();
-            unpurged_bytes += bytes;
-            if unpurged_bytes >= self.purge_after_bytes && self.tasks.send(Task::Purge).is_ok() {
-                unpurged_bytes = 0;
+    pub fn run(&self) {
+        while self.shared.await_jobs() {
+            let unpurged_bytes = self.writing.lock();
+            let jobs = self.shared.take_jobs();
+            if !jobs.is_empty() {
+                self.finish(&jobs, unpurged_bytes);
+                self.shared.bell.ring();
             }
             // `jobs` drops here: who waits for a `Create` that failed sees its end of the channel close.
+        }
+    }
+
+    /// Writes what is queued on the calling thread, if that is little and likely to be quick, and wakes the writing
+    /// thread otherwise. Returns whether it was written, or failed.
+    pub fn write_in_line(&self) -> bool {
+        let counters = &self.shared.counters;
+        let is_quick = counters.recent_micros.load(Ordering::Relaxed) <= QUICK_MICROS * RECENT_SYNCS;
+        if is_quick && counters.queued_bytes.load(Ordering::Relaxed) <= IN_LINE_BYTES_MAX {
+            if let Some(unpurged_bytes) = self.writing.try_lock() {
+                let jobs = self.shared.take_jobs();
+                if !jobs.is_empty() {
+                    self.finish(&jobs, unpurged_bytes);
+                    counters.in_line_syncs.fetch_add(1, Ordering::Relaxed);
+                }
+                return !jobs.is_empty();
+            }
+        }
+        self.shared.wake();
+        false
+    }
+
+    fn finish(&self, jobs: &[Job], mut unpurged_bytes: MutexGuard<'_, u64>) {
+        let bytes = jobs.iter().map(|job| if let Job::Append { bytes, .. } = job { *bytes } else { 0 }).sum();
+        if self.shared.failure.get().is_none() {
+            if let Err(reason) = self.write(jobs, bytes) {
+                self.shared.failure.set(reason);
+            }
+        }
+        self.shared.counters.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        *unpurged_bytes += bytes;
+        if *unpurged_bytes >= self.purge_after_bytes && self.tasks.lock().send(Task::Purge).is_ok() {
+            *unpurged_bytes = 0;
         }
     }
 
@@ -244,6 +298,8 @@ impl Writer {
         counters.sync_micros_max.fetch_max(micros, Ordering::Relaxed);
         let bucket = SYNC_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         counters.sync_buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        let recent = counters.recent_micros.load(Ordering::Relaxed);
+        counters.recent_micros.store(recent - recent / RECENT_SYNCS + micros, Ordering::Relaxed);
         if bytes > 0 {
             counters.appends.fetch_add(1, Ordering::Relaxed);
         }

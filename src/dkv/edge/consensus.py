@@ -39,7 +39,8 @@ class LogPort(Protocol):
     def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
     def reset_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
     def prev(self, group: int) -> tuple[int, int]: ...
-    def append(self, writes: Writes) -> None: ...
+    def append(self, writes: Writes, *, hold: bool = False) -> None: ...
+    def write_in_line(self) -> bool: ...
     def durable(self) -> list[tuple[int, int]]: ...
     def cut(self, group: int, index: int) -> None: ...
     def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None: ...
@@ -67,6 +68,7 @@ class NativeConsensus:
         self._applied: dict[int, int] = {}
         self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
         self._asked: dict[int, FollowerRead] = {}
+        self._is_held = False
         self._token = _FOLLOWER_TOKENS
         self._fetched: list[tuple[int, list[EntryTuple] | str]] = []
         """For others than Raft."""
@@ -200,8 +202,9 @@ class NativeConsensus:
         """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
         return self._raft.read_index(vbucket, context)
 
-    def advance(self) -> list[Ready]:
-        """Acknowledge what became durable, hand new writes to the log, return the groups that have news.
+    def advance(self, *, hold: bool = False) -> list[Ready]:
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With
+        `hold` the log waits for `write_in_line`, which must follow.
 
         Raises StorageFailed once a write or sync has failed: nothing may be acknowledged after that.
         """
@@ -213,7 +216,8 @@ class NativeConsensus:
         freed = self._release(acks)
         writes, groups = self._raft.ready()
         if not writes.is_empty():
-            self._append(writes)
+            self._append(writes, hold)
+            self._is_held = hold
         news = []
         for group in groups:
             vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches = group[:9]
@@ -228,6 +232,12 @@ class NativeConsensus:
                 news.append(ready)
         news.extend(Ready(vbucket, [], messages, [], [], None) for vbucket, messages in freed.items())
         return news
+
+    def write_in_line(self) -> bool:
+        """Let the log write what was held, on this thread if it is little and the disk has been quick of late. Returns
+        whether `advance` has news of it."""
+        is_held, self._is_held = self._is_held, False
+        return is_held and self._log.write_in_line()
 
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""
@@ -333,9 +343,9 @@ class NativeConsensus:
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 
-    def _append(self, writes: Writes) -> None:
+    def _append(self, writes: Writes, hold: bool) -> None:
         try:
-            self._log.append(writes)
+            self._log.append(writes, hold=hold)
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 

@@ -4,8 +4,9 @@
       -> look after
 
 A turn shares one parse loop, one log entry, one sync, one multi-get and one reply call among everything that arrived.
-Nothing here may be per call that can be per turn. The node never waits but in `edge.poll`, never syncs in line, and
-owns no policy: services say what calls mean, the replica says what entries mean, upkeep says what is due.
+Nothing here may be per call that can be per turn. The node never waits but in `edge.poll`, and for a little write of
+the log when nobody but its caller would wait for it; it owns no policy: services say what calls mean, the replica says
+what entries mean, upkeep says what is due.
 
 Invariant kept here: a failed write or sync of log or engine leaves as `StorageFailed` and is never retried (6).
 """
@@ -35,7 +36,7 @@ from dkv.node.turns import Turns
 from dkv.node.upkeep import CLOCK_TICK_INTERVAL_MS, Upkeep
 from dkv.ports.backups import Backups
 from dkv.ports.clock import Clock, Now, Random
-from dkv.ports.consensus import TICK_MS, Consensus
+from dkv.ports.consensus import TICK_MS, Consensus, Ready
 from dkv.ports.edge import CallBatch, Edge
 from dkv.ports.peers import Peers
 from dkv.ports.store import Scan, Store
@@ -298,11 +299,14 @@ class Node:
 
     def _advance(self, turns: Turns, now: Now) -> None:
         """Let consensus move and apply what it has committed."""
-        for ready in self.consensus.advance():
-            hosted = self._busy[ready.vbucket] = self.vbuckets[ready.vbucket]
-            hosted.take(ready, now)
+        is_lone = self.edge.open_calls() <= 1
+        self._take(self.consensus.advance(hold=is_lone), now)
         if self.peering is not None:
-            self.peering.send()  # followers get on while this node applies
+            self.peering.send()  # followers get on while this node writes and applies
+        if is_lone and self.consensus.write_in_line():
+            self._take(self.consensus.advance(), now)
+            if self.peering is not None:
+                self.peering.send()  # what waited for this write
         committed = [hosted for hosted in self._busy.values() if hosted.unapplied]
         if not committed or not self.throttle.may_apply(now):
             return
@@ -314,6 +318,11 @@ class Node:
             self._note_expiring(self.vbuckets[vbucket].replica)
         if self.sole.vbucket in results:
             self.jobs.note_applied(results[self.sole.vbucket])
+
+    def _take(self, news: list[Ready], now: Now) -> None:
+        for ready in news:
+            hosted = self._busy[ready.vbucket] = self.vbuckets[ready.vbucket]
+            hosted.take(ready, now)
 
     def _note_expiring(self, replica: Replica) -> None:
         if replica.earliest_expiry is None:

@@ -13,7 +13,7 @@ A torn batch fails its checksum and is gone as a whole: batches are atomic. `Log
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple, Protocol
@@ -153,11 +153,14 @@ class LogDisk:
 class SimulatedLog:
     """One process's handle. Nothing is durable before the schedule calls `step_disk` often enough."""
 
-    def __init__(self, disk: LogDisk, appended: list[Appended] | None = None) -> None:
+    def __init__(
+        self, disk: LogDisk, appended: list[Appended] | None = None, is_quick: Callable[[], bool] = lambda: False
+    ) -> None:
         """Opens: what the page cache still holds is synced first. OSError when that sync fails.
 
-        Whatever is handed over is noted in `appended`, for a checker who takes it from there."""
-        self._disk, self._appended = disk, appended
+        Whatever is handed over is noted in `appended`, for a checker who takes it from there. `is_quick` is asked
+        whether what is held may be written in line."""
+        self._disk, self._appended, self._is_quick = disk, appended, is_quick
         disk.queued = []
         disk.finish_sync()
         self._view = {group: GroupLog(*_copied(log)) for group, log in disk.synced.items()}
@@ -231,7 +234,7 @@ class SimulatedLog:
         log = self._view[group]
         return log.prev_index, log.prev_term
 
-    def append(self, writes: WritesLike) -> None:
+    def append(self, writes: WritesLike, *, hold: bool = False) -> None:
         batch = Batch(writes.items())
         if self._failure is None and batch.items:
             self._appends += 1
@@ -239,6 +242,14 @@ class SimulatedLog:
             self._hand_over(batch)
             if self._appended is not None:
                 self._note(batch, self._appended)
+
+    def write_in_line(self) -> bool:
+        """As the native log does, where the disk happens to be quick."""
+        if self._disk.written or not self._disk.queued or not self._is_quick():
+            return False
+        while self.step_disk() == "written":
+            pass
+        return True
 
     def durable(self) -> list[tuple[int, int]]:
         if self._failure is not None:

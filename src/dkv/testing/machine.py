@@ -76,6 +76,7 @@ class Machine:
         self.appended: list[Appended] | None = None
         """For a checker that takes it: what its logs were given."""
         self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
+        self._quick_share = stream(seed, "quick disk").choice((0.0, 0.0, 0.5, 0.9))
 
     def form(self, conf: Conf, history_id: bytes, log_time: int) -> None:
         """The first rows of a cluster's vBucket, as every member has them."""
@@ -86,7 +87,8 @@ class Machine:
         """Open what the disks hold; one alone stands for election. StorageFailed or OSError when a fault hits the
         opening."""
         self.lives += 1
-        log = SimulatedLog(self.log_disk, self.appended)
+        quick = stream(self._seed, f"quick disk {self.lives}")
+        log = SimulatedLog(self.log_disk, self.appended, lambda: quick.random() < self._quick_share)
         raft = Raft(seed=self._rng.getrandbits(60))
         consensus = NativeConsensus(raft, cast(Any, log))
         random = SeededRandom(self._seed, f"node {self.lives}")

@@ -2,8 +2,11 @@
 
 import random
 
+import pytest
+
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
+from dkv.model.errors import StorageFailed
 from dkv.model.limits import Limits
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
@@ -49,7 +52,8 @@ class House:
     ) -> None:
         limits = limits or Limits()
         self.clock, self.disk, self.store = HandClock(), LogDisk(), MemoryStore(auto_sync=True)
-        self.log = SimulatedLog(self.disk)
+        self.is_quick = False
+        self.log = SimulatedLog(self.disk, is_quick=lambda: self.is_quick)
         self.shelf = Shelf(random.Random(2), self.store)
         self.edge = SimulatedEdge(random.Random(1))
         consensus = NativeConsensus(Raft(seed=1), self.log)
@@ -122,6 +126,41 @@ def test_put_before_its_sync_is_not_answered() -> None:
     house.settle()
     assert house.reply(call_id)[0] == 0
     assert house.value_of(b"k") == (True, b"v")
+
+
+def test_lone_put_on_a_quick_disk_is_synced_in_line() -> None:
+    """The turn that takes it answers it, and what it answers is on disk."""
+    house = House()
+    house.is_quick = True
+    call_id = house.put(b"k", b"v")
+    arrive(house, call_id)
+    assert house.reply(call_id)[0] == 0
+    assert not house.disk.queued
+    assert not house.disk.written
+    assert house.value_of(b"k") == (True, b"v")
+
+
+def test_put_beside_another_call_is_left_to_the_log() -> None:
+    """Where somebody else would wait for the disk too, the turn does not."""
+    house = House()
+    calls = [house.put(b"a", b"v")]
+    arrive(house, calls[0])
+    house.is_quick = True
+    calls.append(house.put(b"b", b"v"))
+    arrive(house, calls[1])
+    assert not any(house.has_reply(call_id) for call_id in calls)
+    house.settle()
+    assert [house.reply(call_id)[0] for call_id in calls] == [0, 0]
+
+
+def test_sync_in_line_that_fails_ends_the_node_and_answers_nothing() -> None:
+    """As on the log's own thread: no reply, no second try."""
+    house = House()
+    house.is_quick, house.disk.sync_fails = True, True
+    call_id = house.put(b"k", b"v")
+    with pytest.raises(StorageFailed):
+        arrive(house, call_id)
+    assert not house.has_reply(call_id)
 
 
 def test_puts_of_one_turn_larger_than_an_entry_are_split_and_all_applied() -> None:
