@@ -21,6 +21,7 @@ from dkv.server.addresses import listen_addresses, reachable
 from dkv.server.clock import SystemClock, SystemRandom
 from dkv.server.first_restore import begin_with_backup
 from dkv.server.forming import Forming, Stopped
+from dkv.server.garbage import collect_rarely
 from dkv.server.logs import Logs
 from dkv.server.notify import READY, STOPPING, Notifier
 from dkv.server.parts import Parts, assemble
@@ -76,6 +77,7 @@ def _serve(settings: Settings, logs: Logs) -> int:
             served = _listen(parts, settings, logger)
             logs.say(_announcement(parts, settings, served, time.monotonic() - started))
             notifier.tell(READY)
+            collect_rarely()
             _turn_until_signal(parts, reports, signals, logs)
             notifier.tell(STOPPING)
             parts.services.shutting_down()
