@@ -20,6 +20,8 @@ const WATCH_MAX: Duration = Duration::from_micros(300);
 #[derive(Default)]
 struct Inner {
     rung: AtomicBool,
+    /// What it was rung for is Python's to look at.
+    asks_for_turn: AtomicBool,
     /// The last wait ended within `WATCH_MAX`.
     is_lively: AtomicBool,
     someone_sleeps: Mutex<bool>,
@@ -34,8 +36,14 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// Says that there is news. Any thread may call it.
+    /// Says that there is news for Python. Any thread may call it.
     pub fn ring(&self) {
+        self.inner.asks_for_turn.store(true, Ordering::SeqCst);
+        self.nudge();
+    }
+
+    /// Says that there is news which errands may be enough for, where a server has some.
+    pub fn nudge(&self) {
         if self.inner.rung.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -57,6 +65,11 @@ impl Bell {
         let rang = self.sleep(start + timeout);
         self.inner.is_lively.store(rang && start.elapsed() < WATCH_MAX, Ordering::Relaxed);
         rang
+    }
+
+    /// Whether Python was meant since the last time.
+    pub fn take_turn_asked(&self) -> bool {
+        self.inner.asks_for_turn.swap(false, Ordering::SeqCst)
     }
 
     fn take(&self) -> bool {

@@ -13,6 +13,21 @@ type CallBatch = tuple[int, list[int], list[bytes]]
 type HttpRequest = tuple[int, str, str, bytes]
 # (call id, gRPC code, message, serialised google.rpc.Status or b"", retry delay in ms or -1)
 type Finish = tuple[int, int, str, bytes, int]
+# What `Raft.ready` says of one group; see there.
+type GroupNews = tuple[
+    int,
+    list[EntryTuple],
+    list[tuple[int, bytes]],
+    list[tuple[int, bytes]],
+    list[tuple[bytes, int]],
+    list[bytes],
+    tuple[int, int, int] | None,
+    int,
+    list[tuple[int, int]],
+    list[int],
+    int | None,
+    tuple[int, bool] | None,
+]
 # (voters, learners, voters_outgoing, learners_next, auto_leave)
 type Conf = tuple[list[int], list[int], list[int], list[int], bool]
 # (index, term, kind 0 normal 1 conf change 2 conf change v2, data)
@@ -316,27 +331,7 @@ class Raft:
     def persisted(self, acks: Sequence[tuple[int, int]]) -> None:
         """The writes of (group, ready number) are durable, and of all earlier numbers of the group."""
 
-    def ready(
-        self,
-    ) -> tuple[
-        Writes,
-        list[
-            tuple[
-                int,
-                list[EntryTuple],
-                list[tuple[int, bytes]],
-                list[tuple[int, bytes]],
-                list[tuple[bytes, int]],
-                list[bytes],
-                tuple[int, int, int] | None,
-                int,
-                list[tuple[int, int]],
-                list[int],
-                int | None,
-                tuple[int, bool] | None,
-            ]
-        ],
-    ]:
+    def ready(self) -> tuple[Writes, list[GroupNews]]:
         """Only groups with work: (group, committed entries, messages [(peer, bytes)] to send at once, messages to send
         once `number` is durable, confirmed reads [(context, index)], lost reads [context], (leader, role, term) or
         None if unchanged, number or 0, [low, high) of the log that followers far behind need: see `fetched`, followers
@@ -431,3 +426,24 @@ class Log:
 
     def close(self) -> None:
         """Finish what was handed over, sync, end the thread. Idempotent."""
+
+@final
+class Relay:
+    """Does for the groups of a `Raft` what asks for no decision, where the node's thread waits in `server.poll`: steps
+    messages of nodes that were heard before, hands writes to the log, sends what may leave, holds back what may not.
+    Then `poll` returns for what is left: entries to apply, leadership, reads, and all else."""
+
+    def __new__(cls, raft: Raft, log: Log, server: EdgeServer) -> Relay:
+        """One for a server, made when its `PeerLinks` are, if there are any. ValueError for a second one."""
+
+    def advance(self, *, in_line: bool = False) -> list[GroupNews]:
+        """What there is to tell since the last call; messages are among it only for replicas whose node is not known
+        here. Instead of `Log.durable`, `Raft.persisted`, `Raft.ready`, `Log.append`, and with `in_line`
+        `Log.write_in_line`. OSError as in `Log.durable`."""
+
+    def forget(self, group: int) -> None:
+        """A group was closed: drops what is held back or to be told of it."""
+
+    def be_patient(self, is_patient: bool) -> None:
+        """Whether entries that followers have to apply may wait for a few ms, for others to share a turn with. At first
+        they may not."""

@@ -78,7 +78,7 @@ pub struct Arrived {
     pub deadline: Option<Instant>,
     /// Of its call; only a conversation has more than one.
     pub is_first: bool,
-    #[expect(dead_code, reason = "held until the call leaves the inbox, and then given back")]
+    /// Held until the call leaves the inbox, and then given back.
     pub charge: Charge,
 }
 

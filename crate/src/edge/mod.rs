@@ -39,6 +39,11 @@ mod unread;
 
 use pyo3::prelude::*;
 
+pub use framing::Packer;
+pub use peers::Hub;
+pub use server::EdgeServer;
+pub use shared::Errands;
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<server::EdgeServer>()?;
     module.add_class::<client::EdgeClient>()?;

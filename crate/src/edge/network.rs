@@ -92,10 +92,11 @@ impl Network {
         }
     }
 
-    /// Where a caller is alone its answer is near, and waking this thread would take as long as the answer itself.
+    /// Where a caller is alone its answer is near, and waking this thread would take as long as the answer itself. Not so
+    /// where other nodes have a say in it: they may need the processor.
     async fn watch_for_the_answer(&self) {
         let start = Instant::now();
-        let is_alone = self.shared.open_calls.load(Relaxed) == 1;
+        let is_alone = self.shared.hub.get().is_none() && self.shared.open_calls.load(Relaxed) == 1;
         while is_alone && self.shared.outbox.is_empty() && start.elapsed() < WATCH_MAX {
             tokio::task::yield_now().await;
         }

@@ -61,7 +61,7 @@ fn os_error(error: &std::io::Error, address: &str) -> PyErr {
 }
 
 impl EdgeServer {
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -84,12 +84,34 @@ impl EdgeServer {
             let left = deadline.map_or(SIGNAL_SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
             if has_news || left.is_zero() {
                 self.shared.bell.wait(Duration::ZERO); // what it rang for is looked at after this
+                self.shared.bell.take_turn_asked();
                 return Ok(());
             }
-            if py.detach(|| self.shared.bell.wait(left.min(SIGNAL_SLICE))) {
+            if py.detach(|| self.wait_for_news(Instant::now() + left.min(SIGNAL_SLICE))) {
                 return Ok(());
             }
             py.check_signals()?;
+        }
+    }
+
+    /// Runs errands meanwhile. Returns whether there is something for Python.
+    fn wait_for_news(&self, until: Instant) -> bool {
+        let bell = &self.shared.bell;
+        let Some(errands) = self.shared.errands.get() else {
+            return bell.wait(until.saturating_duration_since(Instant::now()));
+        };
+        loop {
+            if errands.run(self.shared.open_calls.load(Relaxed) <= 1) {
+                return true;
+            }
+            let due = errands.due().map_or(until, |due| due.min(until));
+            let rang = bell.wait(due.saturating_duration_since(Instant::now()));
+            if bell.take_turn_asked() {
+                return true;
+            }
+            if !rang && Instant::now() >= until {
+                return false;
+            }
         }
     }
 
@@ -194,6 +216,7 @@ impl EdgeServer {
             open_streams: AtomicUsize::new(0),
             ended: EndedCalls::default(),
             hub: OnceLock::new(),
+            errands: OnceLock::new(),
         });
         let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use bytes::Bytes;
 
 use super::ended::EndedCalls;
 use super::inbox::{Load, News, Taker};
@@ -43,6 +46,16 @@ pub struct Method {
     pub is_conversation: bool,
 }
 
+/// What is done where Python waits for news, so that it need not take a turn for all of them.
+pub trait Errands: Send + Sync {
+    /// Does what can be done. Returns whether there is something for Python. `is_lone`: nobody but one caller waits.
+    fn run(&self, is_lone: bool) -> bool;
+    /// When there is, at the latest.
+    fn due(&self) -> Option<Instant>;
+    /// Messages of other nodes that are Python's to read.
+    fn take_messages(&self) -> Vec<(u64, Bytes)>;
+}
+
 pub struct Shared {
     pub bell: Bell,
     pub settings: Settings,
@@ -59,6 +72,7 @@ pub struct Shared {
     pub ended: EndedCalls,
     /// The links to other nodes, once there is a cluster.
     pub hub: OnceLock<Arc<Hub>>,
+    pub errands: OnceLock<Arc<dyn Errands>>,
 }
 
 impl Shared {

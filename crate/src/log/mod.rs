@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ use crate::raft::{entry_list, Hard, Writes};
 use engine::{GroupState, LogEngine};
 use error::{Error, Result};
 use files::{Failure, Files};
-use worker::{Job, Shared, Task, Writer, SYNC_BOUNDS_MICROS};
+use worker::{Job, Task, SYNC_BOUNDS_MICROS};
+pub use worker::{Shared, Writer};
 
 /// Locked while the log is open, before anything is read: checking shortens files, which must not be in use.
 const LOCK_NAME: &str = "dkv.lock";
@@ -43,7 +44,7 @@ struct Running {
 }
 
 #[pyclass(frozen)]
-struct Log {
+pub struct Log {
     folder: PathBuf,
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
@@ -83,6 +84,14 @@ impl Log {
     fn group(&self, group: u64) -> Result<GroupState> {
         let state = self.shared.groups.lock().get(&group).copied();
         state.ok_or_else(|| Error::Refused(format!("the log does not know group {group}")))
+    }
+
+    pub fn writer(&self) -> Weak<Writer> {
+        self.running.lock().as_ref().map_or_else(Weak::new, |running| Arc::downgrade(&running.writer))
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn check_failure(&self) -> PyResult<()> {
@@ -217,25 +226,7 @@ impl Log {
     #[pyo3(signature = (writes, *, hold = false))]
     fn append(&self, writes: &Writes, hold: bool) -> PyResult<()> {
         self.check_failure()?;
-        let writes = writes.share();
-        let mut bytes = 0;
-        let mut groups = self.shared.groups.lock();
-        let mut after = Vec::with_capacity(writes.len());
-        for write in writes.iter() {
-            let state = groups.get(&write.group).copied();
-            let state = state.ok_or_else(|| Error::Refused(format!("the log does not know group {}", write.group)))?;
-            after.push((write.group, state.after(write)?));
-            // 48: about what an entry and the item that names it cost besides the data.
-            bytes += write.entries.iter().map(|entry| entry.data.len() as u64 + 48).sum::<u64>() + 48;
-        }
-        if !self.shared.hold(Job::Append { writes, bytes }) {
-            return Err(closed().into());
-        }
-        if !hold {
-            self.shared.wake();
-        }
-        groups.extend(after);
-        Ok(())
+        Ok(self.shared.append(writes.share(), hold)?)
     }
 
     /// Writes and syncs what is queued on this thread, if that is little and syncs have been quick of late; else the

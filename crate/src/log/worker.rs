@@ -17,6 +17,7 @@ use raft::eraftpb::Entry;
 use raft_engine::{Command, LogBatch};
 
 use super::engine::{self, Entries, GroupState, LogEngine};
+use super::error::{Error, Result};
 use super::files::Failure;
 use crate::bell::Bell;
 use crate::raft::{GroupWrite, Hard};
@@ -128,6 +129,28 @@ impl Shared {
         self.woken.notify_one();
     }
 
+    /// Takes what is to be written, in order; refused, and nothing is taken, when an entry does not follow the log.
+    pub fn append(&self, writes: Arc<Vec<GroupWrite>>, hold: bool) -> Result<()> {
+        let mut bytes = 0;
+        let mut groups = self.groups.lock();
+        let mut after = Vec::with_capacity(writes.len());
+        for write in writes.iter() {
+            let state = groups.get(&write.group).copied();
+            let state = state.ok_or_else(|| Error::Refused(format!("the log does not know group {}", write.group)))?;
+            after.push((write.group, state.after(write)?));
+            // 48: about what an entry and the item that names it cost besides the data.
+            bytes += write.entries.iter().map(|entry| entry.data.len() as u64 + 48).sum::<u64>() + 48;
+        }
+        if !self.hold(Job::Append { writes, bytes }) {
+            return Err(Error::Refused("the log is closed".into()));
+        }
+        if !hold {
+            self.wake();
+        }
+        groups.extend(after);
+        Ok(())
+    }
+
     /// Lets the writing thread end when its queue is empty.
     pub fn stop(&self) {
         self.queue.lock().closing = true;
@@ -189,7 +212,7 @@ impl Writer {
             let jobs = self.shared.take_jobs();
             if !jobs.is_empty() {
                 self.finish(&jobs, unpurged_bytes);
-                self.shared.bell.ring();
+                self.shared.bell.nudge();
             }
             // `jobs` drops here: who waits for a `Create` that failed sees its end of the channel close.
         }

@@ -26,6 +26,8 @@ pub struct Host {
     /// The last ready number of groups that were closed: a reopened group goes on from there, so that late
     /// acknowledgements of its former life are recognised as old.
     numbers: HashMap<u64, u64>,
+    /// See `Group::defer_commits`.
+    defers_commits: bool,
     pub counters: Arc<Counters>,
 }
 
@@ -73,6 +75,7 @@ impl Host {
             awake: BTreeSet::new(),
             dirty: vec![],
             numbers: HashMap::new(),
+            defers_commits: false,
             counters: Arc::default(),
         })
     }
@@ -82,9 +85,12 @@ impl Host {
             return Err(format!("group {id} is open"));
         }
         let number = self.numbers.get(&id).copied().unwrap_or(0);
-        let group = Group::open(id, self.seed, number, &self.config, self.counters.clone(), opening)
+        let mut group = Group::open(id, self.seed, number, &self.config, self.counters.clone(), opening)
             .map_err(|e| format!("group {id}: {e}"))?;
         self.numbers.remove(&id);
+        if self.defers_commits {
+            group.defer_commits();
+        }
         self.groups.insert(id, group);
         self.awake.insert(id);
         // Committed entries that are not applied come out of the next ready.
@@ -149,6 +155,18 @@ impl Host {
     /// (groups, those of them that are awake)
     pub fn counts(&self) -> (usize, usize) {
         (self.groups.len(), self.awake.len())
+    }
+
+    #[cfg(unix)]
+    pub fn defer_commits(&mut self) {
+        self.defers_commits = true;
+        self.groups.values_mut().for_each(Group::defer_commits);
+    }
+
+    /// `ready` has something to return.
+    #[cfg(unix)]
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     pub fn ready(&mut self) -> (Vec<GroupWrite>, Vec<News>) {

@@ -13,6 +13,7 @@ mod window;
 mod writes;
 
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,16 +27,19 @@ use convert::{
     change_decoded, change_from, change_parts, conf_from, conf_tuple, entry_from, role_number, Change, Conf, EntryIn,
 };
 pub use convert::{entry_list, Hard};
-use group::{News, Opening};
-use host::Host;
+#[cfg(unix)]
+pub use group::decode_message;
+pub use group::News;
+use group::Opening;
+pub use host::Host;
 #[cfg(unix)]
 pub use writes::GroupWrite;
 pub use writes::Writes;
 
 /// Many Raft groups behind one object. One thread drives it.
 #[pyclass(frozen)]
-struct Raft {
-    host: Mutex<Host>,
+pub struct Raft {
+    host: Arc<Mutex<Host>>,
 }
 
 fn value_error(error: impl ToString) -> PyErr {
@@ -46,13 +50,20 @@ fn unknown(group: u64) -> PyErr {
     PyKeyError::new_err(group)
 }
 
+#[cfg(unix)]
+impl Raft {
+    pub fn host(&self) -> &Arc<Mutex<Host>> {
+        &self.host
+    }
+}
+
 #[pymethods]
 impl Raft {
     #[new]
     #[pyo3(signature = (*, seed, election_ticks = 10, election_ticks_max = 16, heartbeat_ticks = 2))]
     fn new(seed: u64, election_ticks: usize, election_ticks_max: usize, heartbeat_ticks: usize) -> PyResult<Self> {
         let host = Host::new(seed, election_ticks, election_ticks_max, heartbeat_ticks).map_err(value_error)?;
-        Ok(Raft { host: Mutex::new(host) })
+        Ok(Raft { host: Arc::new(Mutex::new(host)) })
     }
 
     /// Starts or restarts a group: members as of `applied`, entries contiguous behind (prev_index, prev_term). The log
@@ -128,7 +139,8 @@ impl Raft {
         let mut host = self.host.lock();
         let mut ignored = vec![];
         for (position, (group, message)) in messages.iter().enumerate() {
-            let done = host.with(*group, |g| g.step(message));
+            let done = decode_message(message).map(|message| host.with(*group, |g| g.step(message)));
+            let done = done.unwrap_or_else(|reason| Some(Err(reason)));
             if let Err(reason) = done.unwrap_or_else(|| Err(format!("no group {group}"))) {
                 ignored.push((position, reason));
             }
@@ -305,7 +317,7 @@ impl Raft {
     }
 }
 
-fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>> {
+pub fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
     let pack = |messages: &[(u64, Vec<u8>)]| messages.iter().map(|(to, m)| (*to, bytes(m))).collect::<Vec<_>>();
     let reads: Vec<_> = news.reads.iter().map(|(context, index)| (bytes(context), *index)).collect();

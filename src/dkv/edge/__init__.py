@@ -5,6 +5,6 @@ import sys
 from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, PeerLinks, Raft
 
 if sys.platform != "win32":  # where nothing is kept on disk
-    from dkv._native import Log
+    from dkv._native import Log, Relay
 
-__all__ = ["Bell", "EdgeClient", "EdgeLoopClient", "EdgeServer", "EdgeStream", "Log", "PeerLinks", "Raft"]
+__all__ = ["Bell", "EdgeClient", "EdgeLoopClient", "EdgeServer", "EdgeStream", "Log", "PeerLinks", "Raft", "Relay"]

@@ -5,16 +5,20 @@ leave only once they are durable is kept here until the log says so. A leader's 
 a follower's answer never stands for the leader's own disk. Commits come out one turn after the sync that completed
 them: `advance` acknowledges first and asks Raft afterwards.
 
-The log may be the native one or a simulated one with the same methods; which of them is all the difference there is.
+The log may be the native one or a simulated one with the same methods. Over the native one a `Relay` does the same from
+where the node waits, so that a turn is taken only for what the node has to decide or apply.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dkv._native import Raft, Writes
 from dkv.model.errors import Corrupt, StorageFailed
 from dkv.ports.consensus import Conf, EntryTuple, LogBounds, Ready
+
+if TYPE_CHECKING:
+    from dkv._native import GroupNews, Relay
 
 _READ_BYTES_MAX = 8 << 20
 """Entries read at once when a group is opened."""
@@ -65,6 +69,7 @@ class NativeConsensus:
     def __init__(self, raft: Raft, log: LogPort) -> None:
         self._raft = raft
         self._log = log
+        self._relay: Relay | None = None
         self._applied: dict[int, int] = {}
         self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
         self._asked: dict[int, FollowerRead] = {}
@@ -72,6 +77,10 @@ class NativeConsensus:
         self._token = _FOLLOWER_TOKENS
         self._fetched: list[tuple[int, list[EntryTuple] | str]] = []
         """For others than Raft."""
+
+    def use(self, relay: "Relay") -> None:
+        """From now on it does what `advance` does otherwise; its server's `poll` waits there."""
+        self._relay = relay
 
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None:
         """Give a new group its first state in the log, synced. Its members are the engine's to keep; `open_group` is
@@ -125,7 +134,10 @@ class NativeConsensus:
         """Stop a group; its log stays."""
         self._waiting.pop(vbucket, None)
         self._applied.pop(vbucket, None)
-        return self._raft.close_group(vbucket)
+        is_closed = self._raft.close_group(vbucket)
+        if self._relay is not None:
+            self._relay.forget(vbucket)
+        return is_closed
 
     def begin_install(self, vbucket: int, index: int, term: int) -> bool:
         """Stop the group, so that the engine can take a snapshot as of (index, term) over; `open_group` starts it
@@ -210,14 +222,18 @@ class NativeConsensus:
         """
         if self._asked:
             self._take_fetched()
-        acks = self._durable()
-        if acks:
-            self._raft.persisted(acks)
-        freed = self._release(acks)
-        writes, groups = self._raft.ready()
-        if not writes.is_empty():
-            self._append(writes, hold)
-            self._is_held = hold
+        freed: dict[int, list[tuple[int, bytes]]] = {}
+        if self._relay is not None:
+            groups = self._relayed(self._relay, hold)
+        else:
+            acks = self._durable()
+            if acks:
+                self._raft.persisted(acks)
+            freed = self._release(acks)
+            writes, groups = self._raft.ready()
+            if not writes.is_empty():
+                self._append(writes, hold)
+                self._is_held = hold
         news = []
         for group in groups:
             vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches = group[:9]
@@ -238,6 +254,11 @@ class NativeConsensus:
         whether `advance` has news of it."""
         is_held, self._is_held = self._is_held, False
         return is_held and self._log.write_in_line()
+
+    def be_patient(self, is_patient: bool) -> None:
+        """Whether nobody waits for what followers here have to apply: it may come a few ms later then, more at once."""
+        if self._relay is not None:
+            self._relay.be_patient(is_patient)
 
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""
@@ -340,6 +361,13 @@ class NativeConsensus:
     def _durable(self) -> list[tuple[int, int]]:
         try:
             return self._log.durable()
+        except OSError as error:
+            raise StorageFailed(f"the log: {error}") from error
+
+    @staticmethod
+    def _relayed(relay: "Relay", hold: bool) -> "list[GroupNews]":
+        try:
+            return relay.advance(in_line=hold)
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 

@@ -120,6 +120,9 @@ class Consensus(Protocol):
         """Let the log write what was held, on this thread if it is little and the disk has been quick of late. Returns
         whether `advance` has news of it."""
 
+    def be_patient(self, is_patient: bool) -> None:
+        """Whether nobody waits for what followers here have to apply, so that it may come a few ms later."""
+
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dkv import __version__
 from dkv.cluster.formation import Standing
-from dkv.edge import Bell, EdgeServer, Log, Raft
+from dkv.edge import Bell, EdgeServer, Log, Raft, Relay
 from dkv.edge.consensus import NativeConsensus
 from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
@@ -104,6 +104,7 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
     peers = None
     if standing is not None and standing.charter is not None:
         peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id)
+    consensus.use(Relay(raft, log, edge))
     node = Node(
         edge=edge,
         consensus=consensus,

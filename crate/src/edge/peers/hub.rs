@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
 use super::peer::Peer;
+use super::LaneKind;
 use crate::bell::Bell;
+use crate::edge::framing::Packer;
 
 pub struct Limits {
     /// Small messages that wait for one node.
@@ -63,6 +66,20 @@ impl Hub {
     pub fn takes_turns(&self) -> bool {
         let turned = self.began + Duration::from_millis(self.turned_ms.load(Relaxed));
         turned.elapsed() < self.limits.silence_max
+    }
+
+    /// Small messages for each node; those of whom nobody knows are dropped. One wake-up, behind the lock: who is woken may
+    /// want it.
+    pub fn send(&self, messages: impl IntoIterator<Item = (u64, Packer)>) {
+        let mut takers = vec![];
+        {
+            let peers = self.peers.lock();
+            for (node, mut packer) in messages {
+                packer.flush();
+                takers.extend(peers.get(&node).and_then(|peer| peer.lane(LaneKind::Small).put(packer.chunks)));
+            }
+        }
+        takers.into_iter().for_each(Waker::wake);
     }
 
     pub fn peer(&self, node: u64) -> Option<Arc<Peer>> {

@@ -88,7 +88,7 @@ impl Incoming {
             self.decoder.push(data);
             let taken = self.take_messages();
             if !self.messages.is_empty() && self.hub.inbox.put(self.peer.node, self.kind, &mut self.messages) {
-                self.hub.bell.ring();
+                self.hub.bell.nudge();
             }
             if taken? && self.hub.takes_turns() {
                 return Poll::Ready(Ok(Bytes::from_static(BEAT)));

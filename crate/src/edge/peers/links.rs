@@ -117,13 +117,7 @@ impl PeerLinks {
             self.check(message)?;
             packers.entry(*node).or_default().push(message);
         }
-        let peers = self.hub.peers.lock();
-        let mut takers = Vec::with_capacity(packers.len());
-        for (node, mut packer) in packers {
-            packer.flush();
-            takers.extend(peers.get(&node).and_then(|peer| peer.lane(LaneKind::Small).put(packer.chunks)));
-        }
-        takers.into_iter().for_each(std::task::Waker::wake);
+        self.hub.send(packers);
         Ok(())
     }
 
@@ -143,7 +137,11 @@ impl PeerLinks {
     /// (node, message) of both lanes since the last call.
     fn receive<'py>(&self, py: Python<'py>) -> Vec<(u64, Bound<'py, PyBytes>)> {
         self.hub.turn();
-        let messages = self.hub.inbox.take().into_iter();
+        let messages = match self.shared.errands.get() {
+            Some(errands) => errands.take_messages(),
+            None => self.hub.inbox.take(),
+        };
+        let messages = messages.into_iter();
         messages.map(|(node, message): (u64, Bytes)| (node, PyBytes::new(py, &message))).collect()
     }
 

@@ -62,6 +62,8 @@ pub struct Group {
     transfer: Option<u64>,
     /// What `News::all_matched` told last; None while nobody wants to know.
     all_matched_told: Option<u64>,
+    /// What is committed as of the last append that went to every other member.
+    commit_told: u64,
     is_asleep: bool,
     /// Ticks since there was something to do, while it leads.
     idle_ticks: u64,
@@ -112,6 +114,7 @@ impl Group {
             reads: PendingReads::default(),
             transfer: None,
             all_matched_told: None,
+            commit_told: 0,
             is_asleep: false,
             idle_ticks: 0,
             queued: false,
@@ -130,9 +133,7 @@ impl Group {
     }
 
     /// Returns why the message was ignored.
-    pub fn step(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let mut message = Message::default();
-        message.merge_from_bytes(bytes).map_err(|e| e.to_string())?;
+    pub fn step(&mut self, message: Message) -> Result<(), String> {
         if message.to != self.node.raft.id {
             return Err(format!("addressed to replica {}", message.to));
         }
@@ -296,9 +297,47 @@ impl Group {
         Ok(())
     }
 
+    /// From now on followers hear of a commit with the next append or heartbeat, or by `tell_commit`.
+    #[cfg(unix)]
+    pub fn defer_commits(&mut self) {
+        self.node.skip_bcast_commit(true);
+    }
+
+    /// A leader's followers have not been told of all that is committed.
+    #[cfg(unix)]
+    pub fn has_untold_commit(&self) -> bool {
+        self.leads() && self.node.raft.raft_log.committed > self.commit_told
+    }
+
+    #[cfg(unix)]
+    pub fn tell_commit(&mut self) {
+        if self.has_untold_commit() {
+            self.commit_told = self.node.raft.raft_log.committed; // whoever misses it hears of it by the next heartbeat
+            self.node.raft.bcast_append();
+        }
+    }
+
+    /// Notes what appends have said.
+    fn note_told(&mut self, messages: &[Message]) {
+        let raft = &self.node.raft;
+        let committed = raft.raft_log.committed;
+        let tells =
+            |message: &&Message| message.get_msg_type() == MessageType::MsgAppend && message.commit >= committed;
+        if committed > self.commit_told && messages.iter().filter(tells).count() + 1 >= raft.prs().iter().count() {
+            self.commit_told = committed;
+        }
+    }
+
     pub fn status(&self) -> Status {
         Status::of(&self.node, self.is_asleep)
     }
+}
+
+/// A message as a peer sent it.
+pub fn decode_message(bytes: &[u8]) -> Result<Message, String> {
+    let mut message = Message::default();
+    message.merge_from_bytes(bytes).map_err(|e| e.to_string())?;
+    Ok(message)
 }
 
 /// No members: of a replica that has nothing and waits for a snapshot.

@@ -8,6 +8,10 @@ use raft::StateRole;
 #[derive(Default)]
 pub struct News {
     pub group: u64,
+    /// This replica leads.
+    pub leads: bool,
+    /// It has committed what its followers have not been told.
+    pub has_untold_commit: bool,
     pub committed: Vec<Entry>,
     /// (peer, message): at once.
     pub messages: Vec<(u64, Vec<u8>)>,
@@ -27,6 +31,17 @@ pub struct News {
     pub all_matched: Option<u64>,
     /// (to, whether it leads now) when a transfer has ended.
     pub transfer: Option<(u64, bool)>,
+}
+
+impl News {
+    /// Besides messages that wait.
+    #[cfg(unix)]
+    pub fn has_more_than_entries(&self) -> bool {
+        let is_asked = !self.reads.is_empty() || !self.reads_lost.is_empty();
+        let has_needs = !self.fetches.is_empty() || !self.snapshots_wanted.is_empty();
+        let has_turned = self.leadership.is_some() || self.all_matched.is_some() || self.transfer.is_some();
+        !self.messages.is_empty() || is_asked || has_needs || has_turned
+    }
 }
 
 /// Encoded, by ascending peer, in the order of sending per peer.

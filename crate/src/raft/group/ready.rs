@@ -52,6 +52,8 @@ impl Group {
         }
         news.all_matched = self.all_matched_changed();
         self.all_matched_told = news.all_matched.or(self.all_matched_told);
+        news.leads = self.leads();
+        news.has_untold_commit = self.leads() && self.node.raft.raft_log.committed > self.commit_told;
         Some((write, news))
     }
 
@@ -72,6 +74,7 @@ impl Group {
         let must_sync = ready.must_sync();
         let now = ready.take_messages();
         let after = ready.take_persisted_messages();
+        self.note_told(&now);
         for message in now.iter().chain(&after) {
             self.counters.sent.count(message.get_msg_type());
         }
