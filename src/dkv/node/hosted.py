@@ -139,15 +139,19 @@ class Hosted:
 
     @property
     def is_busy(self) -> bool:
-        """Somebody waits for it, so that turns look at it though there is no news."""
+        """Turns look at it though there is no news: somebody waits for more than an entry."""
         return bool(
             self.unapplied
             or self.scans.count
             or self.readers.count
-            or self.writes.waiting_entries
             or self.barriers.has_waiting
             or not self.is_readable
         )
+
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody waits for what is not applied yet."""
+        return bool(self.barriers.has_waiting or self.readers.count or not self.is_readable)
 
     def patience_ms(self, wait_ms: int) -> int:
         """How long the next turn may wait for news, for all that waits here."""
@@ -188,8 +192,8 @@ class Hosted:
 
     def propose(self, turn: Turn, now: Now) -> None:
         """One entry of what the turn's calls want, and of what is due unasked."""
-        if self.is_leading and not self.unapplied:
-            turn.commands += (due := self.upkeep.commands_due(now))
+        if self.is_leading and not self.unapplied and (due := self.upkeep.commands_due(now)):
+            turn.commands += due
             turn.command_calls += [0] * len(due)
             turn.command_answers += [_unasked] * len(due)
         if turn.commands:

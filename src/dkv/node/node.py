@@ -103,6 +103,8 @@ class Node:
         """Those with a replica here."""
         self._busy: dict[int, Hosted] = {}
         """Those that the next turn looks at even if there is no news."""
+        self._writing: dict[int, Hosted] = {}
+        """Those with calls that wait for an entry: there is nothing to do for them before there is news."""
         self._expiring: dict[int, None] = {}
         """Those with a row that expires."""
         self._parts = partial(
@@ -194,16 +196,20 @@ class Node:
         meter, home = self.meter, turns[self.sole.vbucket]
         self._wake(turns, now)
         for vbucket, hosted in self._busy.items():
-            hosted.propose(turns[vbucket], now)
-            hosted.hold_back(turns[vbucket], now)
+            turn = turns[vbucket]
+            hosted.propose(turn, now)
+            if turn.commands:
+                self._writing[vbucket] = hosted
+            hosted.hold_back(turn, now)
         meter.lap()
         self._advance(turns, now)
         meter.lap()
         for vbucket, hosted in self._busy.items():
-            hosted.release(turns[vbucket], now)
-            hosted.read(turns[vbucket], now, self._emit)
+            turn = turns[vbucket]
+            hosted.release(turn, now)
+            hosted.read(turn, now, self._emit)
             if self.scattering is not None:
-                self.scattering.collect(turns[vbucket])  # one vBucket after the other, or all long parts were held
+                self.scattering.collect(turn)  # one vBucket after the other, or all long parts were held
         self._emit(turns.answers(home))  # nobody waits for those who read many, nor for what the node does unasked
         meter.lap()
         self._stream(turns, now, is_busy)
@@ -236,7 +242,7 @@ class Node:
                 self.vbuckets[vbucket_of(token)].history.take_fetched(token, entries)
         if not streaming:
             return
-        is_busy = is_busy or any(hosted.writes.waiting_entries for hosted in self._busy.values())
+        is_busy = is_busy or any(hosted.writes.waiting_entries for hosted in self._writing.values())
         for hosted in streaming:
             hosted.scan(turns[hosted.vbucket], now)
             hosted.feed(turns[hosted.vbucket], now, is_busy, self.draining)
@@ -248,8 +254,11 @@ class Node:
         if self.snapshots is not None:
             wait_ms = min(wait_ms, self.snapshots.patience_ms)
         wait_ms = self.jobs.patience_ms(wait_ms)
+        is_awaited = False
         for hosted in self._busy.values():
             wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
+            is_awaited = is_awaited or hosted.is_awaited
+        self.consensus.be_patient(not is_awaited)
         return wait_ms
 
     def _route(self, calls: list[CallBatch], turns: Turns) -> Iterable[tuple[int, CallBatch]]:
@@ -340,8 +349,9 @@ class Node:
         self.engine_sync.request_if_due(now)
         if now.monotonic_ms - self._looked_ms >= WAIT_MS:
             self._looked_ms = now.monotonic_ms
-            for vbucket, hosted in self._busy.items():
+            for vbucket, hosted in self._writing.items():
                 hosted.writes.give_up(turns[vbucket], now)
+            self._writing = {vbucket: each for vbucket, each in self._writing.items() if each.writes.waiting_entries}
         if self.peering is not None and self.snapshots is not None:
             self.snapshots.take_turn(now)
             if self.membership is not None:
@@ -362,7 +372,7 @@ class Node:
             self.scattering.collect(turn)
         if self.peering is not None:
             self.peering.divert(turn)
-        if turn.replies or turn.items or turn.finished or turn.http:
+        if turn.has_answers:
             self.edge.emit(turn.reply_ids, turn.replies, turn.items, turn.finished, turn.http)
             turn.clear_answers()
 

@@ -187,6 +187,8 @@ class Scattering:
     def collect(self, turn: Turn) -> None:
         """Takes the answers to parts out of the turn, also where their caller has gone, and puts in those of the calls
         that are whole."""
+        if not turn.reply_ids and not turn.finished:
+            return
         whole: list[Scattered] = []
         if min(turn.reply_ids, default=0) < FIRST_ID:
             replies = list(zip(turn.reply_ids, turn.replies, strict=True))

@@ -24,7 +24,7 @@ class Turns(dict[int, Turn]):
         """What all of them have answered so far, gathered in one of them."""
         if len(self) > 1:
             for turn in self.values():
-                if turn is not into:
+                if turn is not into and turn.has_answers:
                     into.reply_ids += turn.reply_ids
                     into.replies += turn.replies
                     into.items += turn.items

@@ -16,6 +16,8 @@ from dkv.vbucket.retention import Retention
 
 CLOCK_TICK_INTERVAL_MS = 50
 SWEEP_INTERVAL_MS = 200
+IDLE_LOOK_INTERVAL_MS = 1_000
+"""Where nothing expires, the log's age is all there is to look at."""
 SWEEP_ROWS_MAX = 200
 """About 1 ms of a turn: calls beside a million keys that expire together wait no longer than that."""
 SWEEP_MORE_INTERVAL_MS = 4
@@ -39,7 +41,7 @@ class Upkeep:
     ) -> None:
         self._store, self._consensus, self._replica, self._meter = store, consensus, replica, meter
         self._retention = retention
-        self._looked_ms = -1
+        self._looked_ms = -1_000_000
         self._ticked_ms = self._swept_ms = self._sweep_proposed_ms = -1_000_000
         self._sweep_interval_ms = SWEEP_INTERVAL_MS
         self._swept_first: tuple[int, bytes] | None = None
@@ -51,7 +53,8 @@ class Upkeep:
     def commands_due(self, now: Now) -> list[Command]:
         """A tick when an expiry is due and not yet visible or the log is idle for long; a sweep of what has expired."""
         due: list[Command] = []
-        if now.monotonic_ms == self._looked_ms:
+        interval_ms = 1 if self._replica.earliest_expiry is not None else IDLE_LOOK_INTERVAL_MS
+        if now.monotonic_ms - self._looked_ms < interval_ms:
             return due  # turns may follow each other faster than that
         self._looked_ms = now.monotonic_ms
         if now.monotonic_ms - self._ticked_ms >= CLOCK_TICK_INTERVAL_MS and self._is_tick_due(now):

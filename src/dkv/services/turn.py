@@ -156,6 +156,10 @@ class Turn:
     history_id: bytes = b""
     """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
 
+    @property
+    def has_answers(self) -> bool:
+        return bool(self.replies or self.items or self.finished or self.http)
+
     def clear_answers(self) -> None:
         """They have left. New lists, as an edge may keep those it was given."""
         self.reply_ids, self.replies, self.items, self.finished, self.http = [], [], [], [], []

@@ -37,7 +37,8 @@ class Metadata:
     members: Conf
 
 
-def encode_metadata(metadata: Metadata) -> bytes:
+def encode_metadata(metadata: Metadata, conf: bytes | None = None) -> bytes:
+    """`conf`: the members, encoded before."""
     m = metadata
     head = _FIXED.pack(
         VERSION,
@@ -52,7 +53,12 @@ def encode_metadata(metadata: Metadata) -> bytes:
         m.history_id,
         m.members[4],
     )
-    return head + b"".join([pack(f">H{len(ids)}Q", len(ids), *ids) for ids in m.members[:4]])
+    return head + (encode_conf(m.members) if conf is None else conf)
+
+
+def encode_conf(members: Conf) -> bytes:
+    """The end of a row, the same as long as the members are."""
+    return b"".join([pack(f">H{len(ids)}Q", len(ids), *ids) for ids in members[:4]])
 
 
 def decode_metadata(row: bytes) -> Metadata:

@@ -27,7 +27,7 @@ from dkv.vbucket.directory import ConfChanged, Directory, first_members
 from dkv.vbucket.entry import decode_entry, encode_entry, is_restore
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES, EntryChanges
 from dkv.vbucket.log_time import JUMP_MS_MAX, LogClock
-from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
+from dkv.vbucket.metadata import Metadata, decode_metadata, encode_conf, encode_metadata
 from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes, outcomes_key
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
@@ -115,6 +115,8 @@ class Replica:
         self.staged: Staged | None = None
         """What a restore has made ready; its row is in the engine, synced."""
         self._data = rows.prefix(m.space)
+        self._metadata_key = rows.metadata_key(m.vbucket)
+        self._conf = m.members, encode_conf(m.members)
         self._noted: dict[int, tuple[int, int, Sequence[Command]]] = {}
 
     @staticmethod
@@ -362,7 +364,9 @@ class Replica:
         self.change_number, self.log_time = work.change_number, work.log_time
         self.earliest_expiry = work.earliest_expiry
         self.clock.observe(work.log_time)
-        work.rows[rows.metadata_key(self.vbucket)] = encode_metadata(self.metadata())
+        if self._conf[0] is not self.members:
+            self._conf = self.members, encode_conf(self.members)
+        work.rows[self._metadata_key] = encode_metadata(self.metadata(), self._conf[1])
 
     def stage(self, staged: Staged) -> RowBatch:
         """Everything of `staged` is written: the row that says so. Sync it before the restore is proposed."""
