@@ -121,6 +121,13 @@ class Barriers:
             self._waits.remove(wait)
             _fail_all(turn, [wait.read], StaleRead.behind(wait.read.terms.change_number_min, change_number))
 
+    def drop(self) -> list[PointRead]:
+        """All that wait: what they wait for will not come."""
+        dropped = [read for barrier in self._open for read in barrier.reads] + [wait.read for wait in self._waits]
+        self._open, self._waits = [], []
+        self._asked.clear()
+        return dropped
+
     def _question(self, barrier: Barrier, now: Now) -> None:
         self._request_id = (self._request_id + 1) & 0xFFFF_FFFF_FFFF_FFFF
         if self._ask(self._request_id):

@@ -88,6 +88,9 @@ class Hosted:
         self.is_leader: bool = False
         self.is_readable: bool = False
         """Something newer than what was there at the start is applied: once so, always so."""
+        self.is_told_removed: bool = False
+        """Another member has seen this replica leave the group. The entry that says so may never come here: whoever
+        leads sends a replica nothing more once it is gone."""
         self.all_matched: int | None = None
         """News: what every voter has on disk."""
 
@@ -129,8 +132,11 @@ class Hosted:
 
     @property
     def is_removed(self) -> bool:
-        """It has seen itself leave the group, and will hear of nothing more; a newcomer has yet to see itself come."""
-        return self.is_readable and not any(self.replica.replica in each for each in self.replica.members[:4])
+        """It has seen itself leave the group, or was told so, and will hear of nothing more; a newcomer has yet to see
+        itself come."""
+        return self.is_told_removed or (
+            self.is_readable and not any(self.replica.replica in each for each in self.replica.members[:4])
+        )
 
     @property
     def is_current(self) -> bool:
@@ -210,6 +216,8 @@ class Hosted:
     def hold_back(self, turn: Turn, now: Now) -> None:
         """Takes the reads out of the turn that have to wait, and asks for what they wait for."""
         barriers = self.barriers
+        if self.is_removed:
+            return  # nothing to wait for: `read` refuses them
         if any(read.terms is not SEQUENTIAL for read in turn.reads):
             reads, turn.reads, must_confirm = turn.reads, [], []
             for read in reads:
@@ -316,6 +324,8 @@ class Hosted:
         if not self.is_readable and self.is_leading:
             self.is_readable = True
         barriers = self.barriers
+        if barriers.has_waiting and self.is_removed:
+            turn.reads += barriers.drop()
         if barriers.has_waiting:
             barriers.ask_again(now)
             turn.reads += barriers.passed(self.replica.applied_index, self.replica.change_number)

@@ -67,6 +67,10 @@ class Membership:
         """What the network was told: address by node."""
         self._now_ms = self._told_ms = 0
         self._seen: dict[int, Conf] = {}
+        self._members: dict[int, Sequence[Member]] = {}
+        """Of each directory, at the last look."""
+        self._left: dict[tuple[int, int], tuple[Member, int]] = {}
+        """By vBucket and replica: who has left, and when. They are told so for a while, as they may never see it."""
         self._looked_ms = 0
         self._look()
         self._know()
@@ -90,7 +94,10 @@ class Membership:
             status: dict[str, Any] = self._consensus.status(vbucket)
             last = status["last_index"]
             lags = {each: last - matched if matched else UNHEARD for each, (matched, *_) in status["peers"].items()}
-        return Group(vbucket, replica.members, replica.directory.members(), hosted.leader, hosted.term, lags)
+        members = replica.directory.members()
+        if hosted.is_removed:
+            members = [member for member in members if member.replica != replica.replica]
+        return Group(vbucket, replica.members, members, hosted.leader, hosted.term, lags)
 
     def unsettled(self) -> Sequence[int]:
         return [vbucket for vbucket, hosted in self._hosted.items() if hosted.is_leading and hosted.replica.members[1]]
@@ -134,14 +141,19 @@ class Membership:
             self._peering.tell(hosted.leader_node, Kind.TRANSFER, vbucket, pack_number(replica))
 
     def hear(self, node: int, kind: int, vbucket: int, body: bytes) -> None:
-        """What another node wants of the leader; it asks again if this is another one. Raises InvalidRequest."""
+        """News of members; or what another node wants of the leader, who asks again if this is another one. Raises
+        InvalidRequest."""
         if kind == Kind.NODES:
             self._hear_of(node, _members(body))
             return
         hosted = self._hosted.get(vbucket)
-        if hosted is None or not hosted.is_leader:
+        if hosted is None:
             return
-        if kind == Kind.TRANSFER:
+        if kind == Kind.REMOVED:
+            hosted.is_told_removed |= parse_number(body) == hosted.replica.replica
+        elif not hosted.is_leader:
+            return
+        elif kind == Kind.TRANSFER:
             self.transfer(vbucket, parse_number(body))
         else:
             changes, context = parse_change(body)
@@ -160,6 +172,9 @@ class Membership:
             body = encode_members(self._to_tell())
             for node in self._known:
                 self._peering.tell(node, Kind.NODES, 0, body)
+            self._left = {place: left for place, left in self._left.items() if self._now_ms - left[1] < HEARSAY_MS}
+            for place, (member, _) in self._left.items():
+                self._tell_removed(place[0], member)
 
     def _to_tell(self) -> list[Member]:
         """This node, where it is reached now, and, unless it is new, the others."""
@@ -176,7 +191,24 @@ class Membership:
                 self._elsewhere[teller] = itself
             self._hearsay |= told
 
+    def _tell_removed(self, vbucket: int, member: Member) -> None:
+        self._peering.tell(member.node, Kind.REMOVED, vbucket, pack_number(member.replica))
+
+    def _note_who_left(self) -> None:
+        """Replicas never come back under their ids, so whoever was in a directory and is not any more is gone."""
+        for vbucket, hosted in self._hosted.items():
+            if self._seen.get(vbucket) is hosted.replica.members:
+                continue
+            before, now = self._members.get(vbucket, []), hosted.replica.directory.members()
+            self._members[vbucket] = now
+            kept = {member.replica for member in now}
+            for member in before:
+                if member.replica not in kept and member.node != self.node_id:
+                    self._left[vbucket, member.replica] = (member, self._now_ms)
+                    self._tell_removed(vbucket, member)
+
     def _look(self) -> None:
+        self._note_who_left()
         self._seen = {vbucket: hosted.replica.members for vbucket, hosted in self._hosted.items()}
         directories = [hosted.replica.directory.members() for hosted in self._hosted.values()]
         self._nodes = {member.node: member for members in directories for member in members}
@@ -191,6 +223,7 @@ class Membership:
         """Has the network know whom it should, and no others."""
         self._hearsay, self._elsewhere = self._recent(self._hearsay), self._recent(self._elsewhere)
         wanted = {node: member.address for node, (member, _) in self._hearsay.items()}
+        wanted |= {member.node: member.address for member, _ in self._left.values()}
         wanted |= {node: member.address for node, member in (self._nodes | self._contacts).items()}
         wanted |= {node: said.address for node, (said, _) in self._elsewhere.items() if node in wanted}
         wanted.pop(self.node_id, None)

@@ -17,6 +17,8 @@ from dkv.wire.peer import Kind, Part, pack_all, parse, parse_number, parse_numbe
 
 LINKS_INTERVAL_MS = 20
 """Between two looks at the links: what waits for an answer over a broken one is told so late at most."""
+REFUSED_MS = 3_000
+"""A node that has just started or come is refused, too, until the others have heard of it."""
 
 
 class Listener(Protocol):
@@ -45,11 +47,12 @@ class SnapshotListener(Protocol):
     def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None: ...
 
 
+MEMBERSHIP_KINDS = frozenset((Kind.CHANGE, Kind.TRANSFER, Kind.NODES, Kind.REMOVED))
 SNAPSHOT_KINDS = frozenset((Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPSHOT_RECEIVED, Kind.SNAPSHOT_DONE))
 
 
 class MembershipListener(Protocol):
-    """What becomes of CHANGE, TRANSFER and NODES."""
+    """What becomes of what is said of members."""
 
     def hear(self, node: int, kind: int, vbucket: int, body: bytes) -> None:
         """Raises InvalidRequest."""
@@ -68,6 +71,8 @@ class Peering:
         self._links: Mapping[int, Link] = {}
         self._linked: frozenset[int] = frozenset()
         self._looked_ms = -LINKS_INTERVAL_MS
+        self.is_refused: bool = False
+        """For a while every other node that is known has taken no stream of ours, and said why."""
         self.unreadable: int = 0
         """Messages and parts that were passed over."""
 
@@ -89,7 +94,7 @@ class Peering:
                         self.forwarding.take_answers(node, body, turn)
                     elif kind in SNAPSHOT_KINDS:
                         snapshots.hear(node, kind, vbucket, body, now)
-                    elif kind in (Kind.CHANGE, Kind.TRANSFER, Kind.NODES):
+                    elif kind in MEMBERSHIP_KINDS:
                         membership.hear(node, kind, vbucket, body)
                     elif kind == Kind.SLEEP:
                         sleep.hear(body)
@@ -144,6 +149,9 @@ class Peering:
         if now.monotonic_ms - self._looked_ms >= LINKS_INTERVAL_MS:
             self._looked_ms, self._links = now.monotonic_ms, self.peers.links()
             self._linked = frozenset(node for node, link in self._links.items() if link.is_up)
+            self.is_refused = bool(self._links) and all(
+                link.refusal and now.monotonic_ms - link.since_ms >= REFUSED_MS for link in self._links.values()
+            )
             self.forwarding.give_up(turn, self._links, now)
 
     def divert(self, turn: Turn) -> None:

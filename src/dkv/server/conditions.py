@@ -10,6 +10,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "engine": ("the engine takes no writes: they are refused", "the engine takes writes again"),
     "clock": ("the clock is ahead of what is believed: no key expires", "the clock is believed again"),
     "removed": ("this node was removed from the cluster: it serves no more", "this node is a member again"),
+    "refused": (
+        "no other node lets this one in: if it was removed it can come back with an empty folder only",
+        "other nodes let this one in again",
+    ),
     "leader": ("no leader is known: calls are refused", "calls are answered again"),
 }
 
@@ -36,5 +40,6 @@ class Conditions:
             "engine": node.store.pressure().stopped,
             "clock": node.sole.replica.clock.frozen,
             "removed": node.sole.is_removed,
+            "refused": node.peering is not None and node.peering.is_refused and not node.sole.is_removed,
             "leader": not node.sole.is_serving,
         }

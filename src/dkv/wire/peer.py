@@ -35,6 +35,7 @@ class Kind(IntEnum):
     TRANSFER = 12
     NODES = 13
     SLEEP = 14
+    REMOVED = 15
 
 
 Part = tuple[int, int, bytes]

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from dkv.cluster.plans import REMOVED, Change
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
@@ -300,6 +301,23 @@ def test_write_in_the_log_of_a_deposed_leader_is_answered_when_the_next_one_comm
     assert reply is not None
     assert reply.code == 0
     assert trio.get(trio.leader).value == b"v"
+
+
+def test_removed_node_refuses_at_once_what_waits_and_what_comes(trio: Trio) -> None:
+    """What it would wait for never comes, and it does not hand writes over either: who asks goes elsewhere."""
+    follower = trio.followers[0]
+    waiting = follower.call("Get", pb.GetRequest(key=b"k", minChangeNumber=1_000))
+    follower.step()
+    membership = trio.leader.node.membership
+    assert membership is not None
+    membership.propose_change(VBUCKET, Change(((REMOVED, follower.node_id),)))
+    trio.run(10)
+    assert follower.node.sole.is_removed
+    refusals = [follower.reply(waiting)]
+    for level in pb.ReadConsistency.values():
+        refusals.append(trio.ask(follower, "Get", pb.GetRequest(key=b"k", readConsistency=level), rounds=10))
+    refusals.append(trio.ask(follower, "Put", pb.PutRequest(key=b"k", value=b"v"), rounds=10))
+    assert [reply and reply.code for reply in refusals] == [14] * len(refusals)
 
 
 def fall_behind(trio: Trio, follower: Member) -> None:

@@ -9,7 +9,7 @@ from dkv.cluster.formation import Standing
 from dkv.cluster.plans import LEARNER, REMOVED, Change, Moved
 from dkv.model.errors import InvalidRequest
 from dkv.model.members import Member, encode_members
-from dkv.node.membership import HEARSAY_MS, UNHEARD, Membership
+from dkv.node.membership import HEARSAY_MS, LOOK_MS, UNHEARD, Membership
 from dkv.ports.clock import Now
 from dkv.wire.peer import Kind, pack_change, pack_number, parse_change
 
@@ -23,10 +23,17 @@ class Bench:
 
     def __init__(self, *, leads: bool, own: Standing | None = None, node: int = 1) -> None:
         directory = SimpleNamespace(members=lambda: self.members)
-        replica = SimpleNamespace(members=([10, 20, 30], [], [], [], False), directory=directory)
+        replica = SimpleNamespace(replica=10 * node, members=([10, 20, 30], [], [], [], False), directory=directory)
         self.members = MEMBERS
         self.hosted = SimpleNamespace(
-            replica=replica, is_leader=leads, is_leading=leads, leader=10 if leads else 20, leader_node=2, term=5
+            replica=replica,
+            is_leader=leads,
+            is_leading=leads,
+            is_removed=False,
+            is_told_removed=False,
+            leader=10 if leads else 20,
+            leader_node=2,
+            term=5,
         )
         self.said: list[Any] = []
         self.known: dict[int, str] = {}
@@ -101,8 +108,32 @@ def test_network_knows_whom_some_directory_has() -> None:
     assert bench.known == {2: "n2:1", 3: "n3:1"}
     bench.hosted.replica.members = ([10, 20, 40], [], [], [], False)
     bench.membership.after_turn(Now(0, 2_000))
-    assert bench.known == {2: "moved:1", 4: "n4:1"}
+    assert bench.known == {2: "moved:1", 3: "n3:1", 4: "n4:1"}
     assert sorted(bench.membership.nodes()) == [1, 2, 4]
+    bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS))
+    bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS + LOOK_MS))
+    assert bench.known == {2: "moved:1", 4: "n4:1"}
+
+
+def test_replica_that_left_is_told_so_for_a_while() -> None:
+    """The entry may never reach it: a leader that was elected just before has nothing to say to who is gone."""
+    bench, left = Bench(leads=True), Bench(leads=False, node=3)
+    bench.members = [*MEMBERS[:2], NEW]
+    bench.hosted.replica.members = ([10, 20, 40], [], [], [], False)
+    bench.membership.after_turn(Now(0, LOOK_MS))
+    (told,) = bench.said
+    assert told == (3, Kind.REMOVED, 7, pack_number(30))
+    left.membership.hear(1, Kind.REMOVED, 7, pack_number(31))
+    assert not left.hosted.is_told_removed
+    left.membership.hear(1, *told[1:])
+    left.membership.hear(1, Kind.REMOVED, 99, pack_number(30))
+    assert left.hosted.is_told_removed
+    left.hosted.is_removed = True
+    assert left.membership.group(7).at(3) is None
+    bench.membership.after_turn(Now(0, HEARSAY_MS))
+    assert bench.said.count(told) == 2
+    bench.membership.after_turn(Now(0, 2 * HEARSAY_MS))
+    assert bench.said.count(told) == 2
 
 
 def test_node_that_others_tell_of_is_known_for_a_while() -> None:
@@ -177,6 +208,8 @@ def test_newcomer_knows_whom_it_was_told_of_until_its_directories_know_it() -> N
     bench.members = [NEW, Member(90, 9, "n9:1", "http://n9:1")]
     bench.hosted.replica.members = ([40, 90], [], [], [], False)
     bench.membership.after_turn(Now(0, 2_000 + HEARSAY_MS))
+    bench.membership.after_turn(Now(0, 2_000 + 2 * HEARSAY_MS))
+    bench.membership.after_turn(Now(0, 2_100 + 2 * HEARSAY_MS))
     assert bench.known == {4: "n4:1"}
 
 

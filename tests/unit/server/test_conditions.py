@@ -16,6 +16,7 @@ def node() -> Any:
     return SimpleNamespace(
         clock=SimpleNamespace(now=lambda: None),
         disk=SimpleNamespace(full=lambda _: None),
+        peering=None,
         store=SimpleNamespace(pressure=lambda: Pressure(False, 0)),
         sole=SimpleNamespace(
             replica=SimpleNamespace(clock=SimpleNamespace(frozen=False)), is_serving=True, is_removed=False
@@ -44,6 +45,8 @@ def test_condition_is_told_when_it_begins_and_when_it_ends(
             node.sole.replica.clock.frozen = holds
         elif name == "removed":
             node.sole.is_removed = holds
+        elif name == "refused":
+            node.peering = SimpleNamespace(is_refused=holds)
         else:
             node.sole.is_serving = not holds
 
