@@ -2,7 +2,8 @@
 
 A client stays with one node, its *home*, for as long as that answers. Writes go to the leader, if one node leads every
 vBucket; that saves the hop that any other node makes for them. A node that fails goes to the end of the line, so that
-the next in line is home; one that does not answer is passed over until a node that does says it is up.
+the next in line is home; one that does not answer is passed over until a node that does says it is up, or until all
+others have refused for a while.
 
 Decides; never waits or sends. Threads share it without a lock: what it knows is replaced and never changed, and an
 update that is lost is learned again.
@@ -73,6 +74,10 @@ class Nodes:
         if is_silent:
             self._silent |= {address}
         self._line = (*(each for each in self._line if each != address), address)
+
+    def give_another_chance(self) -> None:
+        """To those who did not answer: all others refuse."""
+        self._silent = frozenset()
 
     def is_behind(self, address: str) -> None:
         """It lacks a change that a reader has seen."""

@@ -34,6 +34,9 @@ NEWS_S = 10.0
 """Between two looks at the members."""
 NEWS_AFTER_FAILURE_S = 0.1
 NEWS_MS_MAX = 1_000
+REFUSED_S_MAX = 1.5
+"""Longer than an election. Who has only been refused for so long asks those again who did not answer once: what is left
+may be a minority, or nodes that were removed, and their word on who is up says nothing of the others."""
 ASK = wire.GetMembersRequest(vBucket=1).SerializeToString()
 """Of the groups only the first is asked for: who leads how many stands with the nodes."""
 
@@ -64,6 +67,8 @@ class Routes:
         self.nodes = nodes
         self._levels, self._clock, self._learns, self._at_leader = levels, clock, learns, reads_at_leader
         self._news_s = 0.0
+        self._refused_s: float | None = None
+        """When the first call was refused since one went well."""
 
     def attempt(self, path: str, timeout_ms: int) -> Attempt:
         """Where this call goes."""
@@ -83,6 +88,7 @@ class Routes:
     def went_well(self, attempt: Attempt, reply: bytes) -> bool:
         """The node answered. True: now is the time to ask it for the members."""
         self.nodes.went_well(attempt.address)
+        self._refused_s = None
         if attempt.path in WRITES:
             self._levels.wrote(reply)
         if not self._learns or (now := self._clock()) < self._news_s:
@@ -104,9 +110,18 @@ class Routes:
             self._again(nodes.lost_leader)
         elif answer.code == Code.UNAVAILABLE:
             self._again(lambda: nodes.went_wrong(address, is_silent=False))
+            self._was_refused()
         if answer.code == Code.DEADLINE_EXCEEDED and attempt.is_cut and answer.fate != Fate.ANSWERED:
             return _unavailable(answer, f"no answer from {address} in {attempt.timeout_ms / 1_000:g} s")
         return answer
+
+    def _was_refused(self) -> None:
+        since_s, now_s = self._refused_s, self._clock()
+        if since_s is None:
+            self._refused_s = now_s
+        elif now_s - since_s >= REFUSED_S_MAX:
+            self._refused_s = None
+            self.nodes.give_another_chance()
 
     def _again(self, note: Callable[[], None]) -> None:
         note()
