@@ -28,6 +28,7 @@ from dkv.node.membership import Membership
 from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
+from dkv.node.resigning import Resigning
 from dkv.node.scattering import Scattering
 from dkv.node.sleep import Sleep
 from dkv.node.snapshots import Snapshots
@@ -132,6 +133,7 @@ class Node:
         self.snapshots: Snapshots | None = None
         self.sleep: Sleep | None = None
         self.membership: Membership | None = None
+        self.resigning: Resigning | None = None
         if self.peering is not None:
             self._keep_company(self.peering, node_id)
         self.applying: Applying = Applying(store, consensus, self.meter)
@@ -149,6 +151,7 @@ class Node:
         sent, cluster = self.snapshots.bytes_sent, self.services.cluster
         own = cluster.standing if cluster is not None else None
         self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent, own)
+        self.resigning = Resigning(self.disk, self.membership, self.consensus)
         if cluster is not None:
             cluster.observe(self.membership)
 
@@ -272,7 +275,7 @@ class Node:
         if self.peering is None or batch[0] not in self.services.writes:
             return False
         hosted = self.vbuckets[vbucket]
-        if hosted.is_leader or not self.peering.is_linked(hosted.leader_node):
+        if hosted.is_leader or hosted.is_removed or not self.peering.is_linked(hosted.leader_node):
             return False
         self.peering.hand_over(hosted.leader_node, vbucket, batch, now)
         return True
@@ -354,8 +357,9 @@ class Node:
             self._writing = {vbucket: each for vbucket, each in self._writing.items() if each.writes.waiting_entries}
         if self.peering is not None and self.snapshots is not None:
             self.snapshots.take_turn(now)
-            if self.membership is not None:
+            if self.membership is not None and self.resigning is not None:
                 self.membership.after_turn(now)
+                self.resigning.after_turn(now)
             self.peering.after_turn(turns[self.sole.vbucket], now)
 
     def _tick_raft(self, now: Now) -> None:
