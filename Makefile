@@ -121,11 +121,15 @@ fmt: .build/venv
 sim: build
 	@$(BIN)/python -m dkv.testing.sim --seeds $(SEEDS) --first $(FIRST) --steps $(STEPS) --nodes $(NODES)
 
-# A third of the time each for mutated frames, for connections that come and go, and for simulations; and kills, a
-# hundred in ten minutes, with backups and restores under way, which take as long as they take.
+# MINUTES of random faults on a cluster of processes. Then a third of that time each for mutated frames, for connections
+# that come and go, and for simulations; and kills, a hundred in ten minutes, with backups and restores under way, which
+# take as long as they take.
 soak: build
+	@echo 'Soak: random faults on a cluster, $(MINUTES) min; hostile clients, kills and restores, longer; simulations, a third.'
+	@FAULT_SECONDS=$$(( $(MINUTES) * 60 )) $(BIN)/python -m pytest tests/integration/cluster/test_random_faults.py -rs \
+	    --durations=1 $(PYTEST_ARGS)
 	@SOAK_MINUTES=$$(( ($(MINUTES) + 2) / 3 )) $(BIN)/python -m pytest tests/integration/hostile \
-	    tests/integration/test_kill_minus_nine.py tests/integration/test_backup_and_restore.py -rs --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)
+	    tests/integration/test_kill_minus_nine.py tests/integration/test_backup_and_restore.py -rs --durations=8 --timeout=$$(( $(MINUTES) * 60 + 300 )) $(PYTEST_ARGS)
 	@$(BIN)/python -m dkv.testing.sim --seeds 1000000 --seconds $$(( $(MINUTES) * 20 ))
 
 fuzz: .build/fuzz

@@ -38,6 +38,12 @@ class Server:
         self.folder, self.flags = folder, flags
         self.log = folder.with_name(folder.name + ".log")
         self.address = f"127.0.0.1:{free_port()}"
+        self.member_address = self.address
+        """What the other nodes of its cluster call it."""
+        self.prefix: tuple[str, ...] = ()
+        """Of the command: where to run it."""
+        self.source = ROOT / "src"
+        """The release that it is of."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Server":
@@ -46,9 +52,9 @@ class Server:
 
     def launch(self) -> "Server":
         """Starts the process, and waits for nothing."""
-        command = [sys.executable, "-m", "dkv.cli.dkvsrv", "--db-folder", str(self.folder)]
+        command = [*self.prefix, sys.executable, "-m", "dkv.cli.dkvsrv", "--db-folder", str(self.folder)]
         command += ["--listen-addr", self.address, "--http-listen-addr", f"127.0.0.1:{free_port()}", *self.flags]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, "PYTHONPATH": str(self.source)}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder.parent

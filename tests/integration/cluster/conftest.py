@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.integration.cluster.nodes import Cluster
-from tests.integration.cluster.workload import Workload
+from tests.integration.cluster.workload import PATIENCE_SECONDS, Workload
 from tests.integration.conftest import Wire
 
 
@@ -27,11 +27,16 @@ def cluster(shared: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def load(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Workload]:
-    """It runs from the beginning of the test on. At its end all nodes must be there: what was seen is judged."""
-    workload = Workload(request.node.name, cluster.addresses)
+def patience_seconds() -> float:
+    return PATIENCE_SECONDS
+
+
+@pytest.fixture
+def load(request: pytest.FixtureRequest, cluster: Cluster, patience_seconds: float) -> Iterator[Workload]:
+    """It runs from the beginning of the test on. At its end all members must be there: what was seen is judged."""
+    workload = Workload(request.node.name, cluster.addresses, patience_seconds)
     with workload:
         workload.go_on(20)
         yield workload
-    workload.check()
+    workload.check(gone=[server.address for server in cluster.gone])
     cluster.check_equal_at_rest()

@@ -1,8 +1,8 @@
 """Clients that write unique values to few keys through all nodes, and what they saw, to be judged at the end.
 
 They are the Python client, whose word on a failed call is taken: "nothing happened" is checked as much as "done". Some
-stay with one node whatever becomes of it, a leader that was cut off among them; some go on to the next node when one
-does not answer, with the same session, so that what they ask for twice must happen once.
+stay with one node whatever becomes of it, a leader that was cut off among them; some know all nodes and go on to the
+next one when one does not answer, with the same session, so that what they ask for twice must happen once.
 """
 
 import random
@@ -15,53 +15,24 @@ from typing import Self
 
 import dkv
 from dkv.client.changes import ChangeKind
-from dkv.client.sync import CallResult, Client, Stream
-from dkv.edge import EdgeClient
-from dkv.model.errors import Code
+from dkv.client.connecting import open_client
+from dkv.client.sync import Client
+from dkv.client.url import Options
 from dkv.testing.checks import linearizable, only_written_values
 from dkv.testing.history import Call, Entry, History, Kind, Status
 
 KEYS = 6
 PATIENCE_SECONDS = 5.0
 """Of one operation, all its attempts together: longer than an election, or it would be unknown after each."""
-ATTEMPT_MS_MAX = 1_000
-"""Then a client that may ask others does so."""
 PROGRESS_SECONDS_MAX = 60
-LOST = 2
-"""Fate of a call that may have arrived."""
-
-
-class AnyNode:
-    """A connection to whichever node answers: to the next one, when one is away or silent. A `Channel`."""
-
-    def __init__(self, addresses: Sequence[str], first: int) -> None:
-        self._channels = [EdgeClient(address) for address in addresses]
-        self._at = first % len(self._channels)
-
-    def call(self, path: str, message: bytes, timeout_ms: int, /) -> CallResult:
-        code, text, details, reply, fate = self._channels[self._at].call(path, message, min(timeout_ms, ATTEMPT_MS_MAX))
-        if code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
-            self._at = (self._at + 1) % len(self._channels)
-        if code == Code.DEADLINE_EXCEEDED and fate == LOST and timeout_ms > ATTEMPT_MS_MAX:
-            code = Code.UNAVAILABLE  # of this node; there are others, and time
-        return code, text, details, reply, fate
-
-    def stream(self, path: str, message: bytes, timeout_ms: int, /) -> Stream:
-        return self._channels[self._at].stream(path, message, timeout_ms)
-
-    def connect(self, timeout_ms: int) -> None:
-        self._channels[self._at].connect(timeout_ms)
-
-    def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
 
 
 class Worker:
     """One client, one operation at a time."""
 
-    def __init__(self, number: int, client: Client, workload: "Workload", is_roaming: bool) -> None:
-        self.number, self.client, self.is_roaming = number, client, is_roaming
+    def __init__(self, number: int, client: Client, workload: "Workload", address: str = "") -> None:
+        """`address`: of the node that it stays with; empty: it goes where it is answered."""
+        self.number, self.client, self.address = number, client, address
         self.done = 0
         """Operations that went well."""
         self.errors: list[dkv.Error] = []
@@ -111,29 +82,64 @@ class Worker:
 
     def read_all(self) -> None:
         """What is there in the end, as this client is told it."""
-        for key in self._workload.keys:
+        for key in self._workload.all_keys:
             self._try(Kind.GET, Entry(key))
 
 
-class Workload:
-    """Runs while it is entered. Two clients stay with each node, as many in all go where they are answered."""
+def client_of(addresses: Sequence[str], patience_seconds: float, first: int = 0) -> Client:
+    """Of one node, or of several, the one at place `first` before all others. Nodes have other names for each other
+    than sockets, so where those are given nobody is asked for more."""
+    address, *others = *addresses[first:], *addresses[:first]
+    is_learning = bool(others) and not address.startswith("unix:")
+    return open_client(Options(address, timeout_s=patience_seconds, others=tuple(others), learns_members=is_learning))
 
-    def __init__(self, name: str, addresses: Sequence[str]) -> None:
-        self.keys = [f"{name}/{number}".encode() for number in range(KEYS)]
+
+class Workload:
+    """Runs while it is entered. A client stays with each node, as many in all know all of them."""
+
+    def __init__(
+        self,
+        name: str,
+        addresses: Sequence[str],
+        patience_seconds: float = PATIENCE_SECONDS,
+        pause_seconds: float = 0.0,
+    ) -> None:
+        """`pause_seconds`: between two calls of a client."""
+        self._pause_seconds = pause_seconds
         self._prefix = f"{name}/".encode()
+        self.keys: list[bytes] = []
+        """Those of this page."""
+        self.all_keys: list[bytes] = []
+        self.turn_page()
         self.history = History()
         self._lock, self._is_over = threading.Lock(), threading.Event()
         self.workers: list[Worker] = []
         for number, address in enumerate(addresses):
-            staying = dkv.connect(f"dkv://{address}?timeout={PATIENCE_SECONDS}s")
-            roaming = Client(AnyNode(addresses, number), timeout_s=PATIENCE_SECONDS)
-            self.workers.append(Worker(2 * number, staying, self, is_roaming=False))
-            self.workers.append(Worker(2 * number + 1, roaming, self, is_roaming=True))
+            staying = client_of([address], patience_seconds)
+            roaming = client_of(addresses, patience_seconds, first=number)
+            self.workers.append(Worker(2 * number, staying, self, address))
+            self.workers.append(Worker(2 * number + 1, roaming, self))
         self._threads = [threading.Thread(target=self._run, args=(worker,)) for worker in self.workers]
+
+    @property
+    def roaming(self) -> list[Worker]:
+        return [worker for worker in self.workers if not worker.address]
+
+    def staying(self, *addresses: str) -> list[Worker]:
+        """Those who stay with these nodes."""
+        return [worker for worker in self.workers if worker.address in addresses]
+
+    def turn_page(self) -> None:
+        """Other keys from now on: histories of a key stay short enough to be judged, however long it all goes on."""
+        first = len(self.all_keys)
+        self.keys = [self._prefix + b"%d" % number for number in range(first, first + KEYS)]
+        self.all_keys += self.keys
 
     def _run(self, worker: Worker) -> None:
         while not self._is_over.is_set():
             worker.step()
+            if self._pause_seconds:
+                self._is_over.wait(self._pause_seconds)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -155,11 +161,19 @@ class Workload:
 
     def go_on(self, count: int, workers: Sequence[Worker] | None = None) -> None:
         """Until each of these clients, those that go where they are answered if not said, has done so much more."""
-        chosen = [worker for worker in self.workers if worker.is_roaming] if workers is None else workers
+        chosen = self.roaming if workers is None else workers
         goals = {worker.number: worker.done + count for worker in chosen}
         deadline = time.monotonic() + PROGRESS_SECONDS_MAX
         while any(worker.done < goals[worker.number] for worker in chosen):
             assert time.monotonic() < deadline, f"no progress: {[(w.number, w.done, w.errors[-1:]) for w in chosen]}"
+            time.sleep(0.01)
+
+    def fail(self, count: int) -> None:
+        """Until each client has failed so often, more."""
+        goals = {worker.number: len(worker.errors) + count for worker in self.workers}
+        deadline = time.monotonic() + PROGRESS_SECONDS_MAX
+        while any(len(worker.errors) < goals[worker.number] for worker in self.workers):
+            assert time.monotonic() < deadline, f"no failure: {[(w.number, w.done) for w in self.workers]}"
             time.sleep(0.01)
 
     # What it sees
@@ -181,17 +195,23 @@ class Workload:
 
     # The end
 
-    def check(self) -> None:
-        """Every client reads every key once more; then all that was seen is judged, and the history of a node."""
-        for worker in self.workers:
+    def check(self, gone: Sequence[str] = ()) -> None:
+        """Every client reads every key once more, but those who stay with nodes that are not there any more; then all
+        that was seen is judged, and the history of a node."""
+        there = [worker for worker in self.workers if worker.address not in gone]
+        for worker in there:
             worker.read_all()
-        complaints = [*linearizable(self.history), *only_written_values(self.history), *self._once()]
+        complaints = [*linearizable(self.history), *only_written_values(self.history), *self._once(there[0].client)]
         self.close()
         assert not complaints, "\n".join(complaints)
 
-    def _once(self) -> Iterator[str]:
+    def summary(self) -> str:
+        """How the calls ended."""
+        ends = Counter(call.status.value for call in self.history.calls)
+        return f"{len(self.history.calls)} calls: " + ", ".join(f"{count} {end}" for end, count in ends.items())
+
+    def _once(self, client: Client) -> Iterator[str]:
         """What was acknowledged is in the change feed once; nothing is there twice, and nothing that was refused."""
-        client = self.workers[0].client
         through = client.stats().change_number
         changes = client.changes(1, prefix=self._prefix, through=through)
         fed = Counter((change.key, change.value) for change in changes if change.kind is ChangeKind.PUT)
