@@ -16,7 +16,10 @@ facts = st.builds(BackupFacts, u32, u32, u64, u64, u64, u64, st.binary(min_size=
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 files = st.lists(st.builds(BackupFile, names, u64, digests), max_size=4).map(tuple)
-manifests = st.builds(Manifest, st.sampled_from(["rocksdb", "badger"]), st.text(max_size=20), facts, files)
+vbuckets = st.lists(facts, min_size=1, max_size=4, unique_by=lambda each: each.vbucket).map(
+    lambda found: tuple(sorted(found))
+)
+manifests = st.builds(Manifest, st.sampled_from(["rocksdb", "badger"]), st.text(max_size=20), vbuckets, files)
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -11,7 +11,7 @@ where the node waits, so that a turn is taken only for what the node has to deci
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dkv._native import Raft, Writes
 from dkv.model.errors import Corrupt, StorageFailed
@@ -29,6 +29,7 @@ _FOLLOWER_BYTES = 1 << 20
 """Entries read at once for a follower: as much as one message carries."""
 _FOLLOWER_TOKENS = 1 << 63
 """Reads for followers count from here, those for the history from 1."""
+_FOLLOWER = 0
 _NO_VOTE = 1, 0, 0
 """(term, vote, commit) of a replica that has nothing: it has voted for nobody yet."""
 _NOTHING = Ready(0, [], [], [], [], None, [])[1:]
@@ -146,6 +147,22 @@ class NativeConsensus:
         False, and nothing was done: the own log leads there, or beyond.
         """
         if not self._raft.may_install(vbucket, index, term):
+            return False
+        self.close_group(vbucket)
+        return True
+
+    def begin_install_over_log(self, vbucket: int) -> bool:
+        """The same for a replica that cannot apply what its log leads to: the log stays as far as it goes.
+
+        False: not now. A group that is opened again takes everything in its log for durable, so it has to be, term and
+        vote included: they were written before the last entry, if that is of this term.
+        """
+        status: Mapping[str, Any] = self._raft.status(vbucket)
+        last: int = status["last_index"]
+        if status["role"] != _FOLLOWER or status["persisted"] != last:
+            return False
+        [(_, last_term, _, _)] = self._log.read(vbucket, last, last + 1, 0)
+        if last_term != status["term"]:
             return False
         self.close_group(vbucket)
         return True

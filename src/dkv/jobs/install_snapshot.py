@@ -23,7 +23,7 @@ from dkv.vbucket.installing import (
     installing_key,
 )
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
-from dkv.vbucket.staging import staging_key
+from dkv.vbucket.staging import decode_staged, staging_key
 from dkv.wire.snapshot import FIRST_DIGEST, Chunk, Offer, Row, digest_after
 
 _SPACE_BYTES = 4
@@ -72,13 +72,7 @@ class Receiving:
             return False
         if digest_after(self._now.digest, packed_rows) != chunk.digest:
             return False
-        prefixes = [rows.prefix(self._now.space + offset) for offset in range(rows.SPACES_PER_BLOCK)]
-        try:
-            operations: list[tuple[bytes, bytes | None]] = [
-                (prefixes[key[0]] + key[1:], row) for key, row in chunk.rows
-            ]
-        except IndexError:
-            raise InvalidRequest("a row of a snapshot lies outside of its block") from None
+        operations = in_block(chunk, self._now.space)
         self.is_whole = not chunk.rows
         if self.is_whole:
             return True
@@ -90,7 +84,7 @@ class Receiving:
 
     def flip(self, replica: int) -> None:
         """The replica becomes what has come in, in one batch, and that is on disk when this returns."""
-        row = self._store.get_many([rows.metadata_key(self.vbucket)])[0]
+        row, staging_row = self._store.get_many([rows.metadata_key(self.vbucket), staging_key(self.vbucket)])
         new = installed(self.metadata, replica, self._now.space)
         operations: list[tuple[bytes, bytes | None]] = [*self._rows]
         operations += [
@@ -102,8 +96,19 @@ class Receiving:
         gone = [rows.slaves_range(self.vbucket), rows.members_range(self.vbucket)]
         if row is not None:
             gone.append(rows.block_range(decode_metadata(row).space))
+        if staging_row is not None:
+            gone.append(rows.block_range(decode_staged(staging_row).space))
         self._store.write(RowBatch(operations, gone))
         self._store.sync()
+
+
+def in_block(chunk: Chunk, space: int) -> list[tuple[bytes, bytes | None]]:
+    """The rows of a chunk as the block `space` has them. Raises InvalidRequest."""
+    prefixes = [rows.prefix(space + offset) for offset in range(rows.SPACES_PER_BLOCK)]
+    try:
+        return [(prefixes[key[0]] + key[1:], row) for key, row in chunk.rows]
+    except IndexError:
+        raise InvalidRequest("a row of a snapshot lies outside of its block") from None
 
 
 def forget(vbucket: int, store: Store) -> None:

@@ -54,7 +54,7 @@ def check_time(order: RestoreOrder, now_ms: int) -> None:
 
 
 def check_number(order: RestoreOrder, facts: BackupFacts, latest: int) -> None:
-    """A point must not lie before the backup, nor behind the latest change. Raises BeyondHistory."""
+    """A point must not lie before the backup, nor behind the latest change of its vBucket. Raises BeyondHistory."""
     number, time = order.until_change_number, order.until_time
     if number and not facts.change_number <= number <= latest:
         raise BeyondHistory(

@@ -8,10 +8,12 @@ again when something was lost; so neither a broken link nor a restart of the rec
 from collections import deque
 from collections.abc import Callable
 
+from dkv.jobs.stage import rows_between
 from dkv.ports.clock import Now
 from dkv.ports.store import Scan, Store
 from dkv.vbucket import rows
 from dkv.vbucket.metadata import Metadata, decode_metadata
+from dkv.vbucket.staging import Staged, encode_staged, staging_key
 from dkv.wire.peer import Kind
 from dkv.wire.snapshot import FIRST_DIGEST, Offer, Received, Row, pack_chunk, pack_offer
 
@@ -27,15 +29,23 @@ _SPACE_BYTES = 4
 class Sending:
     """One snapshot on its way to one replica. Owned by the node's thread."""
 
-    def __init__(self, snapshot_id: bytes, vbucket: int, replica: int, store: Store, now: Now) -> None:
-        """Pins the state of this moment."""
+    def __init__(
+        self, snapshot_id: bytes, vbucket: int, replica: int, store: Store, now: Now, staged: Staged | None = None
+    ) -> None:
+        """Pins the state of this moment; or what is staged here, which is sent as a snapshot is."""
         self.vbucket: int = vbucket
         self.replica: int = replica
         row = store.get_many([rows.metadata_key(vbucket)])[0]
         assert row is not None, "only a vBucket that is here is sent"
         self.metadata: Metadata = decode_metadata(row)
-        space = self.metadata.space
-        own_rows = _all(store, *rows.slaves_range(vbucket)) + _all(store, *rows.members_range(vbucket))
+        if staged is None:
+            space = self.metadata.space
+            own_rows = rows_between(store, *rows.slaves_range(vbucket)) + rows_between(
+                store, *rows.members_range(vbucket)
+            )
+        else:
+            space, own_rows = staged.space, [(staging_key(vbucket), encode_staged(staged))]
+        self.space: int = space
         self.offer: bytes = pack_offer(Offer(snapshot_id, replica, row, own_rows))
         self.snapshot_id: bytes = snapshot_id
         self._scans: deque[Scan] = deque(
@@ -47,7 +57,9 @@ class Sending:
         self._at = 0
         """The first of `_kept` that has not left since the transfer was opened (again)."""
         self._next_number, self._digest, self._is_read = 0, FIRST_DIGEST, False
-        self._is_offered = self._is_open = self._is_broken = False
+        self._is_offered = self._is_open = False
+        self.is_broken: bool = False
+        """The receiver has lost what it had, and wants what is gone."""
         self._heard_ms = self._offered_ms = now.monotonic_ms
         self.bytes_sent: int = 0
         self.begun_ms: int = now.monotonic_ms
@@ -73,7 +85,7 @@ class Sending:
         self._heard_ms, self._is_open = now.monotonic_ms, True
         first_kept = self._kept[0][0] if self._kept else self._next_number
         if not first_kept <= received.next_chunk <= self._next_number and received.must_repeat:
-            self._is_broken = True  # it has lost what was on its disk
+            self.is_broken = True
         while self._kept and self._kept[0][0] < received.next_chunk:
             self._kept_bytes -= len(self._kept.popleft()[1])
             self._at = max(0, self._at - 1)
@@ -82,7 +94,7 @@ class Sending:
 
     def is_lost(self, now: Now) -> bool:
         """The receiver has been silent for too long, or wants what is gone."""
-        return self._is_broken or now.monotonic_ms - self._heard_ms >= GIVE_UP_MS
+        return self.is_broken or now.monotonic_ms - self._heard_ms >= GIVE_UP_MS
 
     @property
     def has_room(self) -> bool:
@@ -103,7 +115,7 @@ class Sending:
             if not taken:
                 self._scans.popleft().close()
         self._is_read = not taken
-        first = self.metadata.space
+        first = self.space
         moved: list[Row] = [
             (bytes((int.from_bytes(key[:_SPACE_BYTES], "big") - first,)) + key[_SPACE_BYTES:], row)
             for key, row in taken
@@ -118,15 +130,3 @@ class Sending:
         """Lets the view go. Idempotent."""
         while self._scans:
             self._scans.popleft().close()
-
-
-def _all(store: Store, start: bytes, end: bytes) -> list[Row]:
-    """A few rows, all of them."""
-    found: list[Row] = []
-    scan = store.scan(start, end)
-    try:
-        while part := scan.take(1_000, 1 << 20):
-            found += part
-    finally:
-        scan.close()
-    return found

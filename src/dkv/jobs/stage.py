@@ -15,6 +15,7 @@ from dkv.ports.store import RowBatch, Scan, Store
 from dkv.vbucket import rows
 from dkv.vbucket.installing import decode_installing, installing_range
 from dkv.vbucket.metadata import decode_metadata
+from dkv.vbucket.staging import decode_staged, staging_range
 
 SLICE_ROWS_MAX = 1_000
 SLICE_BYTES_MAX = 256 << 10
@@ -23,28 +24,46 @@ _SPACE_BYTES = 4
 
 
 def named_spaces(store: Store) -> list[int]:
-    """The blocks that are served, or filled by a snapshot that is on its way in, of all vBuckets of the folder."""
-    served = [decode_metadata(row).space for row in _rows(store, *rows.metadata_range())]
-    return served + [decode_installing(row).space for row in _rows(store, *installing_range())]
+    """The blocks that are served, filled by a snapshot that is on its way in, or staged, of all vBuckets of the
+    folder."""
+    served = [decode_metadata(row).space for _, row in rows_between(store, *rows.metadata_range())]
+    coming = [decode_installing(row).space for _, row in rows_between(store, *installing_range())]
+    return served + coming + [decode_staged(row).space for _, row in rows_between(store, *staging_range())]
 
 
-def _rows(store: Store, start: bytes, end: bytes) -> list[bytes]:
+def rows_between(store: Store, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+    """All of them: for the few that lie in space 0."""
     scan, found = store.scan(start, end), []
     try:
         while part := scan.take(SLICE_ROWS_MAX, SLICE_BYTES_MAX):
-            found += [row for _, row in part]
+            found += part
     finally:
         scan.close()
     return found
 
 
+class Loading:
+    """How much of a backup is loaded, of all its vBuckets together."""
+
+    def __init__(self, rows_estimate: int) -> None:
+        self._rows_estimate = rows_estimate
+        self._rows = self._bytes = 0
+
+    def add(self, row_count: int, byte_count: int) -> None:
+        self._rows += row_count
+        self._bytes += byte_count
+
+    def progress(self) -> Progress:
+        """The total is guessed from the rows seen so far."""
+        total = self._bytes * self._rows_estimate // max(self._rows, 1)
+        return Progress(Phase.STAGE, self._bytes, max(total, self._bytes))
+
+
 class Stage:
     """Rows on their way from the backup's block into a fresh one."""
 
-    def __init__(self, from_space: int, to_space: int, rows_estimate: int) -> None:
-        self._from, self._to = from_space, to_space
-        self._rows_estimate = rows_estimate
-        self._rows = self._bytes = 0
+    def __init__(self, from_space: int, to_space: int, loading: Loading) -> None:
+        self._from, self._to, self._loading = from_space, to_space, loading
         self._digest = sha256()
         self.earliest_expiry: int | None = None
 
@@ -66,7 +85,7 @@ class Stage:
         try:
             while part := scan.take(SLICE_ROWS_MAX, SLICE_BYTES_MAX):
                 self._write([(prefix + key[_SPACE_BYTES:], row) for key, row in part], prefix, store)
-                yield self._progress()
+                yield self._loading.progress()
         finally:
             scan.close()
 
@@ -75,14 +94,8 @@ class Stage:
             self.earliest_expiry = _expires_at(moved[0][0])
         joined = b"".join([key[_SPACE_BYTES:] + row for key, row in moved])
         self._digest.update(joined)
-        self._rows += len(moved)
-        self._bytes += len(joined)
+        self._loading.add(len(moved), len(joined))
         store.write(RowBatch(list(moved)))
-
-    def _progress(self) -> Progress:
-        """The total is guessed from the rows seen so far."""
-        total = self._bytes * self._rows_estimate // self._rows
-        return Progress(Phase.STAGE, self._bytes, max(total, self._bytes))
 
 
 def _expires_at(row_key: bytes) -> int:

@@ -1,5 +1,6 @@
 """The words of backup and restore: what is asked for, how far it is, what came of it."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ class Phase(IntEnum):
     REPLAY = 5
     SWITCH = 6
     DONE = 7
+    SPREAD = 8
 
 
 class BackupOrder(NamedTuple):
@@ -64,3 +66,10 @@ class Finished(NamedTuple):
     change_number: int
     history_id: bytes
     log_time: int
+
+
+def together(parts: Sequence[Finished]) -> Finished:
+    """Of all vBuckets. Numbers and lines of numbers of several are no one's: 0 and empty then."""
+    if len(parts) == 1:
+        return parts[0]
+    return Finished(0, b"", max(part.log_time for part in parts))

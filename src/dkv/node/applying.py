@@ -53,7 +53,7 @@ class Applying:
                 hosted.applied(entry_results, turns[hosted.vbucket])
                 results.setdefault(hosted.vbucket, []).extend(entry_results)
             done += [Applied(part.hosted.vbucket, part.entries[-1][0], part.size) for part in parts]
-            waiting = [hosted for hosted in waiting if hosted.unapplied]
+            waiting = [hosted for hosted in waiting if hosted.can_apply]
         self._consensus.applied([(each.vbucket, each.log_index) for each in done])
         return done, results
 

@@ -8,6 +8,7 @@ start (follower) is applied (5).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from struct import Struct
 
 from dkv.jobs.install_snapshot import Receiving
@@ -31,6 +32,7 @@ from dkv.services.calls import fail
 from dkv.services.turn import SEQUENTIAL, PointRead, Turn, View
 from dkv.vbucket.directory import ConfChanged
 from dkv.vbucket.replica import Applied, EntryResult, Replica
+from dkv.vbucket.rows import block_range
 from dkv.wire.peer import Kind, pack_number, pack_numbers, raft_sender
 
 READ_KEYS = 32
@@ -44,6 +46,16 @@ NOBODY = 0
 STALENESS_UNKNOWN = (1 << 64) - 1
 _CONTEXT = Struct(">QQ")
 """Of a read index: the node that asks, 0 for this one, and its request id."""
+
+
+class Installed(Enum):
+    """What became of a snapshot that is whole."""
+
+    DONE = 1
+    NEEDLESS = 2
+    """The own log leads there."""
+    NOT_NOW = 3
+    """Ask again in the next turn."""
 
 
 class Hosted:
@@ -93,6 +105,8 @@ class Hosted:
         leads sends a replica nothing more once it is gone."""
         self.all_matched: int | None = None
         """News: what every voter has on disk."""
+        self._space_left: int | None = None
+        """The block that a restore has left."""
 
     @property
     def is_leading(self) -> bool:
@@ -144,6 +158,20 @@ class Hosted:
         return self.is_readable and not self.is_removed
 
     @property
+    def is_stuck(self) -> bool:
+        """The next entry restores what is not staged here: only a snapshot helps (INVARIANTS 22)."""
+        return bool(self.unapplied) and not self.is_sole_member and self.replica.lacks(self.unapplied[0])
+
+    @property
+    def is_sole_member(self) -> bool:
+        """Nobody else has the vBucket."""
+        return not set().union(*self.replica.members[:4]) - {self.replica.replica}
+
+    @property
+    def can_apply(self) -> bool:
+        return bool(self.unapplied) and not self.is_stuck
+
+    @property
     def is_busy(self) -> bool:
         """Turns look at it though there is no news: somebody waits for more than an entry."""
         return bool(
@@ -151,6 +179,7 @@ class Hosted:
             or self.scans.count
             or self.readers.count
             or self.barriers.has_waiting
+            or self.history.is_waiting
             or not self.is_readable
         )
 
@@ -165,7 +194,7 @@ class Hosted:
             return 0
         if self.readers.has_more:
             return self.readers.patience_ms
-        return min(wait_ms, STALL_WAIT_MS) if self.unapplied else wait_ms
+        return min(wait_ms, STALL_WAIT_MS) if self.can_apply else wait_ms
 
     # What peers say
 
@@ -262,6 +291,8 @@ class Hosted:
             self._want_snapshot(self.vbucket, replica, now)
         self.all_matched = self.all_matched if ready.all_matched is None else ready.all_matched
         self.unapplied += ready.committed
+        if self.is_stuck:  # whatever comes behind it is in the log, and comes again behind the snapshot
+            del self.unapplied[1:]
 
     def _lead_or_follow(self, leader: int, role: int, term: int, now: Now) -> None:
         self.leader, self.term, was_leader, self.is_leader = leader, term, self.is_leader, role == LEADER
@@ -275,11 +306,14 @@ class Hosted:
         if self.is_leader:
             self._consensus.report_snapshot(self.vbucket, replica, index)
 
-    def install(self, receiving: Receiving, now: Now) -> bool:
-        """Becomes what a snapshot has brought. False: the own log leads there, nothing was done."""
+    def install(self, receiving: Receiving) -> Installed:
+        """Becomes what a snapshot has brought, or says why not."""
         replica, metadata = self.replica, receiving.metadata
         if not self._consensus.begin_install(self.vbucket, metadata.applied_index, metadata.applied_term):
-            return False
+            if not self.is_stuck:
+                return Installed.NEEDLESS
+            if not self._consensus.begin_install_over_log(self.vbucket):
+                return Installed.NOT_NOW
         receiving.flip(replica.replica)
         replica.become(load_replica(self.vbucket, self._store))
         self._consensus.open_group(
@@ -292,10 +326,10 @@ class Hosted:
         find_history(replica, self._store, self._consensus.log_bounds(self.vbucket).first_index)
         self.history.tail.close()
         self.unapplied, self.is_leader, self.leader = [], False, NOBODY
-        return True
+        return Installed.DONE
 
     def take_unapplied(self, bytes_max: int) -> list[EntryTuple]:
-        """Committed entries that one batch may take together: one at least, about `bytes_max`."""
+        """Committed entries that one batch may take together: one at least, about `bytes_max`. Only if `can_apply`."""
         entries = self.unapplied
         end = self.replica.applied_together(entries, 0, bytes_max)
         self.unapplied = entries[end:]
@@ -304,10 +338,17 @@ class Hosted:
     def decide(self, entries: Sequence[EntryTuple], values: Sequence[bytes | None]) -> Applied:
         """What the entries do, given the rows that they read. Its batch is written before `applied` is called."""
         confs = {index: self._conf_changed(index, data) for index, _, kind, data in entries if kind}
-        return self.replica.apply(entries, values, confs)
+        space = self.replica.space
+        applied = self.replica.apply(entries, values, confs)
+        if self.replica.space != space:
+            self._space_left = space
+        return applied
 
     def applied(self, results: list[EntryResult], turn: Turn) -> None:
         """It is in the engine: tell whoever waits for it."""
+        if self._space_left is not None:
+            self._store.request_compaction(*block_range(self._space_left))
+            self._space_left = None
         self.history.note(results)
         turn.history_id = self.replica.history_id  # a restore begins another one
         self.writes.answer(results, turn)

@@ -56,6 +56,8 @@ class Membership:
         self._hosted, self._consensus, self._peering = hosted, consensus, peering
         self._random, self._snapshots = random, snapshots
         self._nodes: dict[int, Member] = {}
+        self.is_restoring: Callable[[], bool] = bool
+        """A restore runs here: members stay as they are (INVARIANTS 22)."""
         self._hearsay: dict[int, tuple[Member, int]] = {}
         """Nodes that members have told of, and when."""
         self._elsewhere: dict[int, tuple[Member, int]] = {}
@@ -119,7 +121,7 @@ class Membership:
         if not hosted.is_leader:
             body = pack_change(change.changes, change.context)
             self._peering.tell(hosted.leader_node, Kind.CHANGE, vbucket, body)
-        elif hosted.is_leading and not refusal(change, self.group(vbucket)):
+        elif hosted.is_leading and not self.is_restoring() and not refusal(change, self.group(vbucket)):
             self._consensus.propose_conf_change(vbucket, change.changes, AUTOMATIC, change.context)
 
     def to_hand_over(self) -> dict[int, int]:
@@ -135,6 +137,8 @@ class Membership:
 
     def transfer(self, vbucket: int, replica: int) -> None:
         hosted = self._hosted[vbucket]
+        if hosted.is_leader and self.is_restoring():
+            return  # whoever wants it asks again
         if hosted.is_leader:
             self._consensus.transfer_leader(vbucket, replica)
         else:

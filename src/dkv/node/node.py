@@ -14,7 +14,6 @@ Invariant kept here: a failed write or sync of log or engine leaves as `StorageF
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from dkv.jobs.restore import Target
 from dkv.model.errors import StorageFailed
 from dkv.model.limits import Limits
 from dkv.node.applying import Applying
@@ -24,14 +23,17 @@ from dkv.node.forwarding import Forwarding
 from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
+from dkv.node.lacking import Lacking
 from dkv.node.membership import Membership
 from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peering import Peering
 from dkv.node.resigning import Resigning
+from dkv.node.restoring import Surroundings
 from dkv.node.scattering import Scattering
 from dkv.node.sleep import Sleep
 from dkv.node.snapshots import Snapshots
+from dkv.node.stagings import Stagings
 from dkv.node.throttle import Throttle
 from dkv.node.turns import Turns
 from dkv.node.upkeep import CLOCK_TICK_INTERVAL_MS, Upkeep
@@ -134,11 +136,15 @@ class Node:
         self.sleep: Sleep | None = None
         self.membership: Membership | None = None
         self.resigning: Resigning | None = None
+        self.lacking: Lacking | None = None
+        self.stagings: Stagings = Stagings(store, self.engine_sync, self.disk, self.peering, self.vbuckets)
         if self.peering is not None:
             self._keep_company(self.peering, node_id)
         self.applying: Applying = Applying(store, consensus, self.meter)
-        self.jobs: Jobs = Jobs(consensus, self.disk, backups, Target(replica, store, self.sole.history, random))
-        self.jobs.is_partial = bool(others)
+        around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, self.membership)
+        self.jobs: Jobs = Jobs(around, self.disk, backups, random)
+        if self.membership is not None:
+            self.membership.is_restoring = lambda: self.stagings.is_restoring_here
         services.node_status.observe(edge, consensus, store, replica)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
@@ -148,6 +154,7 @@ class Node:
         """What a node does besides that has peers."""
         self.snapshots = Snapshots(self.store, self.engine_sync, peering, self._random, self.vbuckets.get)
         self.sleep = Sleep(self.consensus, peering, self.vbuckets)
+        self.lacking = Lacking(self.consensus, peering, self.vbuckets)
         sent, cluster = self.snapshots.bytes_sent, self.services.cluster
         own = cluster.standing if cluster is not None else None
         self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent, own)
@@ -216,7 +223,8 @@ class Node:
         self._emit(turns.answers(home))  # nobody waits for those who read many, nor for what the node does unasked
         meter.lap()
         self._stream(turns, now, is_busy)
-        self.jobs.take_turn(home, self.sole.is_readable, now)
+        self.stagings.take_turn(now)
+        self.jobs.take_turn(home, now)
         meter.lap()
         self._look_after(turns, now)
         self.services.beat(home, now.monotonic_ms, self.sole.is_serving, self.sole.is_leader)
@@ -256,7 +264,7 @@ class Node:
             return 0
         if self.snapshots is not None:
             wait_ms = min(wait_ms, self.snapshots.patience_ms)
-        wait_ms = self.jobs.patience_ms(wait_ms)
+        wait_ms = self.stagings.patience_ms(self.jobs.patience_ms(wait_ms))
         is_awaited = False
         for hosted in self._busy.values():
             wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
@@ -284,7 +292,7 @@ class Node:
         assert self.snapshots is not None
         assert self.membership is not None
         assert self.sleep is not None
-        return peering.receive(self.vbuckets.get, self.snapshots, self.membership, self.sleep, home, now)
+        return peering.receive(self.vbuckets.get, self.snapshots, self.stagings, self.membership, self.sleep, home, now)
 
     def _merged_rows(self, request: ScanRequest) -> tuple[Scan, int]:
         """Of all vBuckets, those that have expired left out."""
@@ -319,7 +327,7 @@ class Node:
             self._take(self.consensus.advance(), now)
             if self.peering is not None:
                 self.peering.send()  # what waited for this write
-        committed = [hosted for hosted in self._busy.values() if hosted.unapplied]
+        committed = [hosted for hosted in self._busy.values() if hosted.can_apply]
         if not committed or not self.throttle.may_apply(now):
             return
         done, results = self.applying.apply(committed, turns)
@@ -328,8 +336,7 @@ class Node:
             self.disk.note_applied(size)
             self.throttle.note_applied(size)
             self._note_expiring(self.vbuckets[vbucket].replica)
-        if self.sole.vbucket in results:
-            self.jobs.note_applied(results[self.sole.vbucket])
+        self.jobs.note_applied(results)
 
     def _take(self, news: list[Ready], now: Now) -> None:
         for ready in news:
@@ -360,6 +367,8 @@ class Node:
             if self.membership is not None and self.resigning is not None:
                 self.membership.after_turn(now)
                 self.resigning.after_turn(now)
+            if self.lacking is not None:
+                self.lacking.after_turn(now)
             self.peering.after_turn(turns[self.sole.vbucket], now)
 
     def _tick_raft(self, now: Now) -> None:

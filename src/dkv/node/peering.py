@@ -41,14 +41,19 @@ class SleepListener(Protocol):
         """Raises InvalidRequest."""
 
 
-class SnapshotListener(Protocol):
-    """Whoever sends and takes snapshots."""
+class BulkListener(Protocol):
+    """Whoever sends and takes snapshots, or what is staged."""
 
     def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None: ...
 
 
 MEMBERSHIP_KINDS = frozenset((Kind.CHANGE, Kind.TRANSFER, Kind.NODES, Kind.REMOVED))
-SNAPSHOT_KINDS = frozenset((Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPSHOT_RECEIVED, Kind.SNAPSHOT_DONE))
+SNAPSHOT_KINDS = frozenset(
+    (Kind.SNAPSHOT_OFFER, Kind.SNAPSHOT_CHUNK, Kind.SNAPSHOT_RECEIVED, Kind.SNAPSHOT_DONE, Kind.SNAPSHOT_WANTED)
+)
+STAGE_KINDS = frozenset(
+    (Kind.STAGE_OFFER, Kind.STAGE_CHUNK, Kind.STAGE_RECEIVED, Kind.STAGE_DONE, Kind.STAGE_DROP, Kind.STAGE_HELD)
+)
 
 
 class MembershipListener(Protocol):
@@ -79,7 +84,8 @@ class Peering:
     def receive(
         self,
         listener_of: Callable[[int], Listener | None],
-        snapshots: SnapshotListener,
+        snapshots: BulkListener,
+        stagings: BulkListener,
         membership: MembershipListener,
         sleep: SleepListener,
         turn: Turn,
@@ -94,6 +100,8 @@ class Peering:
                         self.forwarding.take_answers(node, body, turn)
                     elif kind in SNAPSHOT_KINDS:
                         snapshots.hear(node, kind, vbucket, body, now)
+                    elif kind in STAGE_KINDS:
+                        stagings.hear(node, kind, vbucket, body, now)
                     elif kind in MEMBERSHIP_KINDS:
                         membership.hear(node, kind, vbucket, body)
                     elif kind == Kind.SLEEP:

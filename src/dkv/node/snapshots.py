@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from dkv.jobs.install_snapshot import Receiving, forget
 from dkv.jobs.send_snapshot import Sending
+from dkv.node.allowance import Allowance
 from dkv.node.engine_sync import EngineSync
-from dkv.node.hosted import Hosted
+from dkv.node.hosted import Hosted, Installed
 from dkv.node.peering import Peering
 from dkv.ports.clock import Now, Random
 from dkv.ports.consensus import TICK_MS
 from dkv.ports.store import Store
-from dkv.wire.peer import Kind, pack
+from dkv.wire.peer import Kind, pack, parse_numbers
 from dkv.wire.snapshot import (
     ID_BYTES,
     Done,
@@ -30,9 +31,6 @@ from dkv.wire.snapshot import (
     rows_of,
 )
 
-BYTES_PER_SECOND = 64 << 20
-TURN_BYTES_MAX = 1 << 20
-"""About 4 ms of a turn."""
 PAUSE_MS = 1_000
 """Between a snapshot that failed and the next one for the same replica."""
 SYNC_BYTES = 8 << 20
@@ -92,8 +90,7 @@ class Snapshots:
         self._held: frozenset[int] = frozenset()
         """The vBuckets whose logs are kept for somebody."""
         self._incoming: dict[int, Incoming] = {}
-        self._allowed_bytes = 0.0
-        self._allowed_ms = 0
+        self._allowance = Allowance()
         self.sent: int = 0
         self.installed: int = 0
         self.failed: int = 0
@@ -135,6 +132,16 @@ class Snapshots:
                     sending.heard(received, now)
         elif kind == Kind.SNAPSHOT_DONE:
             self._done(parse_done(body), now)
+        elif kind == Kind.SNAPSHOT_WANTED:
+            self._asked(vbucket, *parse_numbers(body), now)
+
+    def _asked(self, vbucket: int, replica: int, index: int, now: Now) -> None:
+        """A replica lacks what the entry `index` restores; its log has everything."""
+        hosted = self._hosted_of(vbucket)
+        if hosted is None or not hosted.is_leader or hosted.replica.applied_index < index:
+            return
+        if Place(vbucket, replica) not in self._sending:
+            self.want(vbucket, replica, now)
 
     def take_turn(self, now: Now) -> None:
         """A slice of everything that is under way."""
@@ -143,7 +150,7 @@ class Snapshots:
             self._send(now)
             self._hold_logs(now)
         if self._incoming:
-            self._make_safe(now)
+            self._go_on(now)
 
     # Sending
 
@@ -160,8 +167,7 @@ class Snapshots:
             logger.info("vBucket %d: replica %d gets a snapshot as of %d", *place, sending.metadata.applied_index)
 
     def _send(self, now: Now) -> None:
-        passed_ms, self._allowed_ms = now.monotonic_ms - self._allowed_ms, now.monotonic_ms
-        self._allowed_bytes = min(TURN_BYTES_MAX, self._allowed_bytes + BYTES_PER_SECOND * passed_ms / 1_000)
+        self._allowance.earn(now)
         for place, sending in list(self._sending.items()):
             hosted = self._hosted_of(place.vbucket)
             if hosted is None or (why := _why_not(hosted, place.replica, sending, now)):
@@ -172,8 +178,8 @@ class Snapshots:
             def send(kind: Kind, body: bytes, node: int = node, vbucket: int = place.vbucket) -> bool:
                 return self._peering.peers.send_bulk(node, pack([(kind, vbucket, body)]))
 
-            sent = sending.step(send, int(self._allowed_bytes), now)
-            self._allowed_bytes -= sent
+            sent = sending.step(send, self._allowance.bytes_left, now)
+            self._allowance.bytes_left -= sent
             self.bytes_sent_ever += sent
 
     def _done(self, done: Done, now: Now) -> None:
@@ -244,7 +250,7 @@ class Snapshots:
             incoming.bytes_unsafe += len(body)
             self.bytes_received_ever += len(body)
             if receiving.is_whole:
-                self._install(vbucket, incoming, now)
+                self._install(vbucket, incoming)
         elif chunk.number >= receiving.next_chunk and incoming.asked_for != receiving.next_chunk:
             self._ask_to_repeat(vbucket, incoming)
 
@@ -259,6 +265,13 @@ class Snapshots:
         said = Received(incoming.receiving.snapshot_id, next_chunk, must_repeat)
         self._peering.tell(incoming.node, Kind.SNAPSHOT_RECEIVED, vbucket, pack_received(said))
 
+    def _go_on(self, now: Now) -> None:
+        """Installs what could not be in an earlier turn, and makes safe what comes in."""
+        for vbucket, incoming in list(self._incoming.items()):
+            if incoming.receiving.is_whole:
+                self._install(vbucket, incoming)
+        self._make_safe(now)
+
     def _make_safe(self, now: Now) -> None:
         """Asks for syncs, and tells the senders what is on disk."""
         for vbucket, incoming in self._incoming.items():
@@ -272,12 +285,15 @@ class Snapshots:
                 incoming.unsafe = incoming.unsafe[len(safe) :]
                 self._say_received(incoming, vbucket, safe[-1].next_chunk, must_repeat=False)
 
-    def _install(self, vbucket: int, incoming: Incoming, now: Now) -> None:
+    def _install(self, vbucket: int, incoming: Incoming) -> None:
         hosted, receiving = self._hosted_of(vbucket), incoming.receiving
         if hosted is None:
             return
         metadata = receiving.metadata
-        if not hosted.install(receiving, now):
+        became = hosted.install(receiving)
+        if became is Installed.NOT_NOW:
+            return
+        if became is Installed.NEEDLESS:
             self._refuse(vbucket, "", hosted.replica.applied_index)
             return
         del self._incoming[vbucket]

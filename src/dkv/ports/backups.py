@@ -4,6 +4,7 @@ The node says what is to be done and polls; nothing here waits. What is under wa
 a backup that was not finished leaves the one before it as it was.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -29,8 +30,8 @@ class Keeping(Protocol):
     def is_ready(self) -> bool:
         """Whether the path was found good, so that a checkpoint is worth its cost. Raises what is wrong with it."""
 
-    def begin(self, facts: BackupFacts) -> None:
-        """The checkpoint is there: copy it, then let it go."""
+    def begin(self, facts: Sequence[BackupFacts]) -> None:
+        """The checkpoint is there, of these vBuckets: copy it, then let it go."""
 
     def poll(self) -> Copied:
         """Raises BackupFailed; then the backup that was there before is still there."""
@@ -56,8 +57,8 @@ class Fetching(Protocol):
     def poll(self) -> Copied:
         """Raises what is wrong with the path, BackupDamaged or BackupFailed."""
 
-    def facts(self) -> BackupFacts:
-        """Once it is done: what the backup says that it holds."""
+    def facts(self) -> Sequence[BackupFacts]:
+        """Once it is done: what the backup says that it holds, by vBucket, ascending."""
 
     def open(self) -> BackupRows:
         """Once it is done: its rows."""

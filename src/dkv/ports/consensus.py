@@ -62,6 +62,10 @@ class Consensus(Protocol):
         """Stop the group, so that the engine can take a snapshot as of (index, term) over. False, and nothing was done:
         it brings nothing that the own log does not."""
 
+    def begin_install_over_log(self, vbucket: int) -> bool:
+        """The same for a replica that cannot apply what its log leads to: the log stays as far as it goes. False: not
+        now, as it does not follow or something of it is not on disk yet."""
+
     def report_snapshot(self, vbucket: int, replica: int, index: int | None) -> None:
         """How a snapshot for a follower ended: installed as of an index, or None, and then it is wanted again."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dkv.cluster.group import Group
 from dkv.cluster.plans import Added, Goal, Pause, Replaced, Step, Transfer, next_step
-from dkv.model.errors import InvalidRequest, Unavailable
+from dkv.model.errors import Busy, InvalidRequest, Unavailable
 from dkv.services.calls import fail
 from dkv.services.cluster_port import ClusterPort
 from dkv.services.turn import Turn
@@ -72,7 +72,7 @@ class Changes:
         """Goes on with it, and ends the call if there is nothing more to do."""
         try:
             self._go_on(running, port)
-        except InvalidRequest as impossible:
+        except (InvalidRequest, Busy) as impossible:
             fail(turn, running.call_id, impossible)
             return True
         if running.active or running.waiting:
@@ -85,6 +85,8 @@ class Changes:
         return True
 
     def _go_on(self, running: Running, port: ClusterPort) -> None:
+        if port.is_restoring():
+            raise Busy("a restore is under way: members and leaders stay as they are until it is over")
         while running.waiting and len(running.active) < GROUPS_AT_ONCE:
             vbucket, goal = running.waiting.popleft()
             if self._is_to_do(running, port, vbucket, goal):

@@ -1,6 +1,6 @@
 """What the services of a cluster need of the node."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dkv.cluster.group import Group
@@ -36,6 +36,10 @@ class ClusterPort(Protocol):
 
     def snapshots(self) -> Mapping[tuple[int, int], int]:
         """Bytes sent of those that leave from here, by (vBucket, replica)."""
+
+    @property
+    def is_restoring(self) -> Callable[[], bool]:
+        """Asked each time: whether a restore runs on this node, while which members do not change."""
 
     def new_replica_id(self) -> int:
         """Random, 1 to 2^63 - 1."""

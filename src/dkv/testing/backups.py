@@ -5,6 +5,7 @@ is on the shelf outlives every process and loss of power. The seed says how many
 which copy fails or finds its bytes changed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,9 +22,14 @@ LOOKS_MAX = 12
 class Shelved:
     """One backup: the rows of a checkpoint, and what they are a state of."""
 
-    def __init__(self, facts: BackupFacts, store: MemoryStore) -> None:
-        self.facts: BackupFacts = facts
+    def __init__(self, vbuckets: Sequence[BackupFacts], store: MemoryStore) -> None:
+        self.vbuckets: Sequence[BackupFacts] = vbuckets
         self._store = store
+
+    @property
+    def facts(self) -> BackupFacts:
+        """Of the first vBucket."""
+        return self.vbuckets[0]
 
     def get(self, key: bytes) -> bytes | None:
         return self._store.get_many([key])[0]
@@ -71,12 +77,12 @@ class ShelfKeeping:
         self.checkpoint = checkpoint
         self._shelf, self._path = shelf, path
         self._left = self._total = shelf.looks()
-        self._facts: BackupFacts | None = None
+        self._facts: Sequence[BackupFacts] | None = None
 
     def is_ready(self) -> bool:
         return self._shelf.rng.random() < 0.5
 
-    def begin(self, facts: BackupFacts) -> None:
+    def begin(self, facts: Sequence[BackupFacts]) -> None:
         self._facts = facts
 
     def poll(self) -> Copied:
@@ -110,8 +116,8 @@ class ShelfFetching:
         self._left -= 1
         return Copied(self._total - self._left, self._total, not self._left)
 
-    def facts(self) -> BackupFacts:
-        return self._shelf.kept[self._path].facts
+    def facts(self) -> Sequence[BackupFacts]:
+        return self._shelf.kept[self._path].vbuckets
 
     def open(self) -> Shelved:
         self._shelf.opened = self._shelf.kept[self._path]

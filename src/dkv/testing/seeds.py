@@ -34,7 +34,7 @@ _TEXTS = {
 }
 _PUT = Put(b"k", b"v", 9, Session(b"s", 1, 0))
 _FACTS = BackupFacts(1, 4, 5, 6, 7, 8, b"h" * 16)
-_MANIFEST = encode_manifest(Manifest("rocksdb", "2026-01-01T00:00:00Z", _FACTS, (BackupFile("a.sst", 1, "0" * 64),)))
+_MANIFEST = encode_manifest(Manifest("rocksdb", "2026-01-01T00:00:00Z", (_FACTS,), (BackupFile("a.sst", 1, "0" * 64),)))
 _REQUESTS = (
     wire.PutRequest(key=b"k", value=b"v", expireTS=1, session=b"s", sequence=1),
     wire.MultiPutRequest(putRequest=[wire.PutRequest(key=b"k", value=b"v", ttlMs=1)]),
@@ -53,7 +53,7 @@ SEEDS: dict[str, list[bytes]] = {
     "rows": [encode_row(b"v", 0), encode_row(b"v", 1 << 60)],
     "metadata": [
         encode_metadata(Metadata(1, 2, 4, 5, 6, 7, 8, 9, b"h" * 16, ([2], [], [], [], False))),
-        encode_staged(Staged(b"r" * 16, 4, b"c" * 32, 5)),
+        encode_staged(Staged(b"r" * 16, 4, b"c" * 32, 5, 6)),
     ],
     "outcomes": [encode_outcomes(EntryOutcomes(1, 2, 5, 7))],
     "sessions": [b"\x0e" + b"\0\0\0\x0f\x01s" + bytes(8) + bytes(33)],

@@ -55,12 +55,13 @@ def rows(data: bytes) -> None:
 
 
 def metadata(data: bytes) -> None:
-    """So is a metadata row of this release, and a staging row. Older metadata rows have one meaning."""
+    """So is a metadata row of this release, and a staging row. Older rows have one meaning."""
     with contextlib.suppress(Corrupt):
         found = decode_metadata(data)
         assert decode_metadata(encode_metadata(found)) == found
     with contextlib.suppress(Corrupt):
-        assert encode_staged(decode_staged(data)) == data
+        staged = decode_staged(data)
+        assert decode_staged(encode_staged(staged)) == staged
 
 
 def outcomes(data: bytes) -> None:

@@ -32,7 +32,7 @@ from dkv.vbucket.outcomes import EntryOutcomes, decode_outcomes, encode_outcomes
 from dkv.vbucket.rows import Range
 from dkv.vbucket.sessions import Sessions
 from dkv.vbucket.slaves import Slaves
-from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, staging_key
+from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, is_staged_for, staging_key
 
 NO_CONFS: Mapping[int, ConfChanged] = {}
 
@@ -113,7 +113,7 @@ class Replica:
         """No entry before it is needed for the history."""
         self._bytes_cut = 0
         self.staged: Staged | None = None
-        """What a restore has made ready; its row is in the engine, synced."""
+        """What a restore has made ready, whole; its row is in the engine."""
         self._data = rows.prefix(m.space)
         self._metadata_key = rows.metadata_key(m.vbucket)
         self._conf = m.members, encode_conf(m.members)
@@ -189,7 +189,8 @@ class Replica:
         earliest = rows.decode_expiry_key(first_expiries[0][0])[0] if first_expiries else None
         log_bytes = decode_outcomes(last_outcomes[0][1]).log_bytes if last_outcomes else 0
         replica = cls(metadata, sessions, slaves, directory, earliest, log_bytes, jump_ms_max)
-        replica.staged = decode_staged(staging_row) if staging_row is not None else None
+        staged = decode_staged(staging_row) if staging_row is not None else None
+        replica.staged = staged if staged is not None and staged.is_whole else None
         return replica
 
     def become(self, other: Self) -> None:
@@ -263,6 +264,14 @@ class Replica:
                 break
             end += 1
         return end
+
+    def lacks(self, entry: EntryTuple) -> bool:
+        """Whether the entry restores what is not staged here: then it cannot be applied (INVARIANTS 22)."""
+        index, term, kind, data = entry
+        if kind or index <= self.applied_index or not is_restore(data):
+            return False
+        restore = self._commands(index, term, data)[1][0]
+        return isinstance(restore, Restore) and not is_staged_for(self.staged, restore)
 
     def keys_read(self, entries: Sequence[EntryTuple]) -> list[bytes]:
         """The row keys whose rows `apply` of the same entries wants, in its order. Raises Corrupt."""
@@ -369,8 +378,9 @@ class Replica:
         work.rows[self._metadata_key] = encode_metadata(self.metadata(), self._conf[1])
 
     def stage(self, staged: Staged) -> RowBatch:
-        """Everything of `staged` is written: the row that says so. Sync it before the restore is proposed."""
-        self.staged = staged
+        """The row that names the block of a restore. Once it says that the block is whole, sync it before the restore
+        is proposed."""
+        self.staged = staged if staged.is_whole else None
         return RowBatch([(staging_key(self.vbucket), encode_staged(staged))])
 
     def unstage(self, blocks: list[Range]) -> RowBatch:

@@ -501,6 +501,7 @@ class _BackupPhase(EnumTypeWrapper):
     BACKUP_PHASE_REPLAY: int
     BACKUP_PHASE_SWITCH: int
     BACKUP_PHASE_DONE: int
+    BACKUP_PHASE_SPREAD: int
 
 BackupPhase: _BackupPhase
 

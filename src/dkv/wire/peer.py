@@ -36,6 +36,13 @@ class Kind(IntEnum):
     NODES = 13
     SLEEP = 14
     REMOVED = 15
+    STAGE_OFFER = 16
+    STAGE_CHUNK = 17
+    STAGE_RECEIVED = 18
+    STAGE_DONE = 19
+    STAGE_DROP = 20
+    STAGE_HELD = 21
+    SNAPSHOT_WANTED = 22
 
 
 Part = tuple[int, int, bytes]

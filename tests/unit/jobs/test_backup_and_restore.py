@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from dkv.jobs.backup import back_up, read_facts
-from dkv.jobs.restore import Propose, Restoring, Target, check_facts, restore
+from dkv.jobs.restore import Answer, Propose, Restoring, Target, check_facts, restore
 from dkv.jobs.stage import named_spaces
 from dkv.model.backups import BackupOrder, Finished, Phase, Progress, RestoreOrder
 from dkv.model.commands import Command, Put
@@ -80,17 +80,17 @@ class Bench:
         return [row for each in ranges for row in self.store.scan(*each).take(10_000, 1 << 30)]
 
     def back_up(self) -> Finished:
-        return self.run(back_up(BackupOrder(PATH), VBUCKET, self.store, self.shelf, 0))
+        return self.run(back_up(BackupOrder(PATH), [VBUCKET], self.store, self.shelf, 0))
 
     def restoring(self) -> Restoring:
         return self.restoring_from(RestoreOrder(PATH))
 
     def restoring_from(self, order: RestoreOrder) -> Restoring:
-        return restore(order, self.shelf, Target(self.replica, self.store, NoHistory(), FixedRandom()))
+        return restore(order, self.shelf, {VBUCKET: Target(self.replica, self.store, NoHistory(), FixedRandom(), int)})
 
     def run(self, steps: Restoring) -> Finished:
         """To the end; what is proposed is applied at once."""
-        answer: Finished | None = None
+        answer: Answer = None
         try:
             while True:
                 step = steps.send(answer)
@@ -98,9 +98,10 @@ class Bench:
         except StopIteration as end:
             return cast(Finished, end.value)
 
-    def apply(self, asked: Propose) -> Finished:
-        number = self.do(asked.command)
-        return Finished(number, asked.command.history_id, self.replica.log_time)
+    def apply(self, asked: Propose) -> dict[int, Finished]:
+        command = asked.commands[VBUCKET]
+        number = self.do(command)
+        return {VBUCKET: Finished(number, command.history_id, self.replica.log_time)}
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_backup_interrupted_after_any_step_keeps_the_one_before(bench: Bench) ->
     """Closed there, as when the process ends."""
     before = bench.shelf.kept[PATH]
     for count in range(1, 60):
-        steps = back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 0)
+        steps = back_up(BackupOrder(PATH), [VBUCKET], bench.store, bench.shelf, 0)
         try:
             for _ in range(count):
                 next(steps)
@@ -150,8 +151,8 @@ def test_backup_without_room_for_a_flush_is_refused(bench: Bench) -> None:
     """Half of the low-water mark is kept for it: a flush that meets a full disk ends the node."""
     bench.store.free_bytes_now = 400
     with pytest.raises(BackupFailed, match="left to flush into"):
-        bench.run(back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 1_000))
-    bench.run(back_up(BackupOrder(PATH), VBUCKET, bench.store, bench.shelf, 800))
+        bench.run(back_up(BackupOrder(PATH), [VBUCKET], bench.store, bench.shelf, 1_000))
+    bench.run(back_up(BackupOrder(PATH), [VBUCKET], bench.store, bench.shelf, 800))
 
 
 def test_backup_of_a_vbucket_that_is_not_there_is_our_bug() -> None:
@@ -185,7 +186,7 @@ def test_restore_tells_how_far_it_is(bench: Bench) -> None:
     told: list[Progress] = []
 
     def listen(steps: Restoring) -> Iterator[None]:
-        answer = None
+        answer: Answer = None
         while True:
             step = steps.send(answer)
             answer = bench.apply(step) if isinstance(step, Propose) else None
@@ -261,7 +262,7 @@ def test_restore_whose_place_in_the_log_was_taken_removes_what_it_staged(bench: 
     while not isinstance(next(steps), Propose):
         pass
     with pytest.raises(BackupFailed, match="another leader took over"):
-        steps.send(None)
+        steps.send({})
     assert bench.left() == []
     assert bench.values() == {b"new"}
 
@@ -312,7 +313,7 @@ def test_facts_that_are_not_those_of_the_rows_are_refused(bench: Bench) -> None:
 
 def _go(bench: Bench, steps: Restoring, count: int) -> bool:
     """So many steps, then the end of the process; whether it was over before."""
-    answer: Finished | None = None
+    answer: Answer = None
     try:
         for _ in range(count):
             step = steps.send(answer)

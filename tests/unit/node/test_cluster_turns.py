@@ -24,7 +24,6 @@ from dkv.vbucket.log_time import ANY_JUMP_MS
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
-from dkv.wire import methods
 
 VBUCKET = 1
 NODES = (11, 12, 13)
@@ -77,6 +76,8 @@ class WiredPeers:
 class Member:
     """One node and its disks."""
 
+    retention = Retention(0, 0)
+
     def __init__(self, node_id: int, wire: Wire, clock: SimClock, vbuckets: int) -> None:
         self.node_id, self.wire, self.clock = node_id, wire, clock
         self.store, self.disk = MemoryStore(auto_sync=True), LogDisk()
@@ -95,6 +96,7 @@ class Member:
         self.edge = SimulatedEdge(stream(1, f"edge {node_id}"))
         random = SeededRandom(1, f"node {node_id} life {self.lives}")
         consensus = NativeConsensus(Raft(seed=node_id), cast(Any, self.log))
+        self.shelf = Shelf(stream(1, "shelf"), self.store)
         replica, *others = [open_vbucket(each, node_id, self.store, consensus, clock, random) for each in self.vbuckets]
         self.services = Services(Limits(), NodeIdentity(role="master"))
         self.node = Node(
@@ -106,9 +108,9 @@ class Member:
             others=others,
             services=self.services,
             limits=Limits(),
-            backups=Shelf(stream(1, "shelf"), self.store),
+            backups=self.shelf,
             random=random,
-            retention=Retention(0, 0),
+            retention=self.retention,
             peers=WiredPeers(wire, node_id),
             node_id=node_id,
         )
@@ -502,15 +504,3 @@ def test_node_that_stops_has_another_one_lead_first(trio: Trio) -> None:
     trio.run(5, without=(leader,))
     assert [member.is_leading for member in trio.members if member is not leader].count(True) == 1
     assert trio.leader.node.sole.term == term + 1
-
-
-def test_restore_of_a_vbucket_with_several_replicas_is_refused(trio: Trio) -> None:
-    """The others would not have the rows, and could not apply the command."""
-    leader = trio.leader
-    number = leader.services.methods.index(methods.METHODS[methods.RESTORE])
-    call_id = leader.edge.call(number, pb.RestoreRequest(restorePath="/shelf").SerializeToString())
-    trio.run(5)
-    reply = trio.leader.reply(call_id)
-    assert reply is not None
-    assert reply.code == 2
-    assert "cannot be restored yet" in reply.reason

@@ -8,7 +8,6 @@ from tests.unit.node.test_cluster_turns import Member, Trio
 from dkv.model.limits import Limits
 from dkv.vbucket.routing import vbucket_of
 from dkv.wire import messages as pb
-from dkv.wire import methods
 
 COUNT = 4
 KEYS = [b"key %d" % number for number in range(20)]
@@ -129,17 +128,6 @@ def test_caller_who_leaves_takes_the_parts_of_his_call_along(trio: Trio, name: s
     member.edge.leave(call_id)
     trio.run(30)
     assert member.edge.violations == []
-
-
-def test_backup_of_several_vbuckets_is_refused(trio: Trio) -> None:
-    """One of them would pass for all."""
-    member = trio.members[0]
-    number = member.services.methods.index(methods.METHODS[methods.BACKUP])
-    call_id = member.edge.call(number, pb.BackupRequest(backupPath="/shelf").SerializeToString())
-    trio.run(5)
-    reply = member.reply(call_id)
-    assert reply is not None
-    assert "several vBuckets" in reply.reason
 
 
 def test_limits_hold_for_a_multi_get_and_not_for_each_of_its_parts(trio: Trio) -> None:

@@ -73,6 +73,9 @@ class House:
     def snapshots(self) -> Mapping[tuple[int, int], int]:
         return self.under_way
 
+    def is_restoring(self) -> bool:
+        return False
+
     def new_replica_id(self) -> int:
         self.drawn += 1
         return self.drawn

@@ -23,7 +23,7 @@ def stage(vault: Vault, pairs: dict[bytes, bytes], expiring: dict[bytes, tuple[b
         rows += [(prefix(space) + key, encode_row(value, expires_at)), (expiry_row_key(space, expires_at, key), b"")]
     vault.write(Applied(RowBatch(rows), []))
     earliest = min((expires_at for _, expires_at in (expiring or {}).values()), default=None)
-    vault.write(Applied(vault.replica.stage(Staged(ID, space, SUM, earliest)), []))
+    vault.write(Applied(vault.replica.stage(Staged(ID, space, SUM, earliest, 1)), []))
     return space
 
 
@@ -140,23 +140,44 @@ def test_unnamed_ranges_are_everything_between_the_named_blocks() -> None:
 
 
 @pytest.mark.parametrize("earliest", [None, 0, 77])
-def test_staging_row_comes_back_equal(earliest: int | None) -> None:
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_staging_row_comes_back_equal(earliest: int | None, is_whole: bool) -> None:
     """Decoding gives what was encoded."""
-    staged = Staged(ID, 1 << 31, SUM, earliest)
+    staged = Staged(ID, 1 << 31, SUM, earliest, 7, is_whole)
     assert decode_staged(encode_staged(staged)) == staged
 
 
 def test_staging_row_with_damage_is_refused() -> None:
     """Too short, of another version, or with a flag that means nothing."""
-    good = encode_staged(Staged(ID, 1 << 31, SUM, None))
+    good = encode_staged(Staged(ID, 1 << 31, SUM, None, 7))
     for bad, why in (
-        (good[:-1], "row of 61 bytes"),
-        (b"\2" + good[1:], "version 2"),
+        (good[:-1], "row of 70 bytes"),
+        (b"\3" + good[1:], "version 3"),
         (good[:53] + b"\2" + good[54:], "has expiry is 2"),
-        (good[:-1] + b"\1", "has expiry is 0"),
+        (good[:61] + b"\1" + good[62:], "has expiry is 0"),
+        (good[:-1] + b"\2", "is whole is 2"),
     ):
         with pytest.raises(Corrupt, match=why):
             decode_staged(bad)
+
+
+def test_staging_row_of_the_first_format_is_whole_and_of_no_term() -> None:
+    """An earlier release wrote it when everything was staged."""
+    row = b"\1" + ID + (1 << 31).to_bytes(4, "big") + SUM + b"\1" + (77).to_bytes(8, "big")
+    assert decode_staged(row) == Staged(ID, 1 << 31, SUM, 77, 0)
+
+
+def test_replica_knows_a_restore_that_it_cannot_apply() -> None:
+    """Only what is staged under this id and checksum will do; what is applied already is nothing to wait for."""
+    vault = Vault()
+    entry = (vault.replica.applied_index + 1, 1, 0, encode_entry(START_MS, [RESTORE]))
+    assert vault.replica.lacks(entry)
+    stage(vault, {})
+    assert not vault.replica.lacks(entry)
+    assert vault.replica.lacks((entry[0], 2, 0, encode_entry(START_MS, [RESTORE._replace(checksum=b"d" * 32)])))
+    vault.do(RESTORE)
+    assert not vault.replica.lacks(entry)
+    assert not vault.replica.lacks((entry[0] + 1, 1, 0, encode_entry(START_MS, [Put(b"\x09", b"\x09")])))
 
 
 def test_restore_among_commands_of_a_multi_put_is_nothing() -> None:

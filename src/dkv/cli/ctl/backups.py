@@ -21,6 +21,7 @@ _DOING: dict[int, str] = {
     Phase.VERIFY: "verifying",
     Phase.STAGE: "loading",
     Phase.REPLAY: "replaying",
+    Phase.SPREAD: "sending",
     Phase.SWITCH: "switching",
 }
 _FACTS = ("changeNumber", "historyId", "logTime")

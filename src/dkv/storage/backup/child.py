@@ -28,6 +28,7 @@ from dkv.model.errors import BackupFailed, Busy, DkvError
 from dkv.storage.backup.copying import Pace
 from dkv.storage.backup.fetch import Fetcher
 from dkv.storage.backup.keep import Keeper
+from dkv.storage.backup.manifest import heard_facts, told_facts
 from dkv.storage.backup.places import source, target
 
 NICENESS = 10
@@ -75,8 +76,7 @@ def _fetch(task: dict[str, Any]) -> None:
         with _locked(place, fcntl.LOCK_SH):
             fetcher = Fetcher(place, into, _pace(task), task["free_bytes_min"])
             _go(fetcher.steps(task["engine"]), fetcher.bytes_total)
-        facts = fetcher.manifest.facts
-        _say({"over": facts._asdict() | {"history_id": facts.history_id.hex()}})
+        _say({"over": {"facts": told_facts(fetcher.manifest.vbuckets)}})
         sys.stdin.buffer.read()
     finally:
         shutil.rmtree(into, ignore_errors=True)
@@ -102,12 +102,11 @@ def _stay_leashed(seconds: float) -> None:
         raise Released
 
 
-def _read_facts() -> BackupFacts:
+def _read_facts() -> list[BackupFacts]:
     line = sys.stdin.buffer.readline()
     if not line:
         raise Released
-    fields = json.loads(line)
-    return BackupFacts(**fields | {"history_id": bytes.fromhex(fields["history_id"])})
+    return heard_facts(json.loads(line))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from dkv.model.backups import BackupFacts
 from dkv.model.errors import BackupDamaged, BackupFailed, Busy, DkvError, InvalidRequest, PathNotFound
 from dkv.ports.backups import Copied
+from dkv.storage.backup.manifest import heard_facts, told_facts
 from dkv.storage.backup.rows import RocksDbBackupRows
 
 _ERRORS: dict[str, type[DkvError]] = {
@@ -80,10 +82,12 @@ class Child:
             self.copied = self.copied._replace(bytes_done=self.copied.bytes_total, is_done=True)
 
     def tell(self, line: bytes) -> None:
-        """One line, shorter than a pipe holds."""
+        """One line. The process waits for it, so that one longer than a pipe holds is taken at once, too."""
         assert self._process.stdin is not None
+        left = memoryview(line + b"\n")
         try:
-            os.write(self._process.stdin.fileno(), line + b"\n")
+            while left:
+                left = left[os.write(self._process.stdin.fileno(), left) :]
         except OSError as error:
             raise BackupFailed(f"the process that copies files has ended early: {error.strerror}") from error
 
@@ -162,9 +166,8 @@ class FolderKeeping:
         self._child.listen()
         return self._child.is_ready
 
-    def begin(self, facts: BackupFacts) -> None:
-        fields = facts._asdict() | {"history_id": facts.history_id.hex()}
-        self._child.tell(json.dumps(fields).encode())
+    def begin(self, facts: Sequence[BackupFacts]) -> None:
+        self._child.tell(json.dumps(told_facts(facts)).encode())
 
     def poll(self) -> Copied:
         self._child.listen()
@@ -184,9 +187,8 @@ class FolderFetching:
         self._child.listen()
         return self._child.copied
 
-    def facts(self) -> BackupFacts:
-        fields = self._child.result
-        return BackupFacts(**fields | {"history_id": bytes.fromhex(fields["history_id"])})
+    def facts(self) -> list[BackupFacts]:
+        return heard_facts(self._child.result["facts"])
 
     def open(self) -> RocksDbBackupRows:
         return RocksDbBackupRows(self._into)

@@ -10,7 +10,7 @@ the old one in one rename, when everything it names is synced; only then are fil
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from dkv.model.backups import BackupFacts
@@ -42,7 +42,7 @@ class Keeper:
         self.bytes_copied: int = 0
         """Of those, what the backup before did not have."""
 
-    def steps(self, engine: str, taken: str, facts: BackupFacts) -> Iterator[int]:
+    def steps(self, engine: str, taken: str, facts: Sequence[BackupFacts]) -> Iterator[int]:
         """Raises BackupFailed or OSError; the backup before is then as it was."""
         self._files.mkdir(parents=True, exist_ok=True)
         sync_folder(self._place.parent)
@@ -56,7 +56,7 @@ class Keeper:
             kept.append(BackupFile(path.name, size, self._digest.value))
         sync_folder(self._files)
         yield 0
-        yield from self._commit(Manifest(engine, taken, facts, tuple(kept)))
+        yield from self._commit(Manifest(engine, taken, tuple(facts), tuple(kept)))
         yield from self._remove_others({each.sha256 for each in kept})
 
     def _before(self) -> tuple[BackupFile, ...]:

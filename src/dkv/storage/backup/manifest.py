@@ -10,13 +10,16 @@ What a newcomer breaks first: names come from outside. One that is not a plain f
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dkv.model.backups import BackupFacts
 from dkv.model.errors import BackupDamaged, BackupFailed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Persisted: do not renumber. Fields may be added within a version; readers ignore what they do not know."""
+FORMAT_VERSION_OF_ONE = 1
+"""Of a backup with one vBucket: earlier releases can read that, too."""
 MANIFEST_FILE = "DKV-BACKUP"
 MANIFEST_FILE_ASIDE = "DKV-BACKUP.new"
 FILES_FOLDER = "files"
@@ -43,17 +46,17 @@ class Manifest(NamedTuple):
     engine: str
     taken: str
     """UTC, ISO 8601. For people."""
-    facts: BackupFacts
+    vbuckets: tuple[BackupFacts, ...]
+    """At least one, ascending."""
     files: tuple[BackupFile, ...]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    facts = manifest.facts._asdict() | {"history_id": manifest.facts.history_id.hex()}
     fields: dict[str, Any] = {
-        "format": FORMAT_VERSION,
+        "format": FORMAT_VERSION if len(manifest.vbuckets) > 1 else FORMAT_VERSION_OF_ONE,
         "engine": manifest.engine,
         "taken": manifest.taken,
-        "vbuckets": [facts],
+        "vbuckets": told_facts(manifest.vbuckets),
         "files": [each._asdict() for each in manifest.files],
     }
     fields["sha256"] = _checksum(fields)
@@ -70,10 +73,23 @@ def decode_manifest(text: bytes, where: object) -> Manifest:
         if fields.pop("sha256") != _checksum(fields):
             raise ValueError("checksum")
         files = tuple(_file(each) for each in fields["files"])
-        (facts,) = map(_facts, fields["vbuckets"])
+        facts = tuple(heard_facts(fields["vbuckets"]))
+        numbers = [each.vbucket for each in facts]
+        if not numbers or numbers != sorted(set(numbers)):
+            raise ValueError(f"vBuckets {numbers[:10]}")
         return Manifest(str(fields["engine"]), str(fields["taken"]), facts, files)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
         raise BackupDamaged(f"{where} is damaged: it is not the manifest that was written") from problem
+
+
+def told_facts(facts: Sequence[BackupFacts]) -> list[dict[str, Any]]:
+    """As JSON can have them."""
+    return [each._asdict() | {"history_id": each.history_id.hex()} for each in facts]
+
+
+def heard_facts(fields: Sequence[dict[str, Any]]) -> list[BackupFacts]:
+    """What `told_facts` has told. Raises ValueError, KeyError or TypeError for anything else."""
+    return list(map(_facts, fields))
 
 
 def _checksum(fields: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ def keep(checkpoint: Path, place: Path, facts: BackupFacts) -> Keep:
 
     def take(steps: int | None = None, change_number: int = 7) -> Keeper:
         keeper = Keeper(checkpoint, place, Pace(0), 0)
-        for count, _ in enumerate(keeper.steps("rocksdb", "now", facts._replace(change_number=change_number)), 1):
+        for count, _ in enumerate(keeper.steps("rocksdb", "now", [facts._replace(change_number=change_number)]), 1):
             if count == steps:
                 break
         return keeper

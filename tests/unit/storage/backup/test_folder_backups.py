@@ -68,7 +68,7 @@ def keep(backups: FolderBackups, store: RocksDbStore, path: Path) -> Copied:
     with closing(keeping):
         until(lambda: keeping.is_ready() or None)
         store.checkpoint(keeping.checkpoint)
-        keeping.begin(FACTS)
+        keeping.begin([FACTS])
         return done(keeping)
 
 
@@ -84,7 +84,7 @@ def test_backup_and_back_gives_the_same_rows_and_leaves_nothing(
     assert copied.bytes_done == copied.bytes_total > 0
     fetching = backups.fetch(str(tmp_path / "backup"))
     done(fetching)
-    assert fetching.facts() == FACTS
+    assert fetching.facts() == [FACTS]
     rows = fetching.open()
     scan = rows.scan(b"\0\0\0\4", b"\0\0\0\5")
     assert scan.take(2_000, 1 << 20) == ROWS
@@ -163,7 +163,7 @@ def test_backup_that_is_let_go_leaves_the_one_before(
     keeping = slow.keep(str(tmp_path / "backup"))
     until(lambda: keeping.is_ready() or None)
     store.checkpoint(keeping.checkpoint)
-    keeping.begin(FACTS)
+    keeping.begin([FACTS])
     keeping.close()
     keeping.close()
     slow.close()
@@ -192,7 +192,7 @@ def test_process_that_dies_is_a_failed_backup(backups: FolderBackups, tmp_path: 
     keeping._child._process.kill()
     keeping._child._process.wait()
     with pytest.raises(BackupFailed, match="has ended early"):
-        keeping.begin(FACTS)
+        keeping.begin([FACTS])
     with pytest.raises(BackupFailed, match="has ended early"):
         done(keeping)
     keeping.close()

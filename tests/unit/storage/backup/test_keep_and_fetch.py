@@ -31,7 +31,7 @@ def test_backup_comes_back_byte_for_byte(keep: Keep, checkpoint: Path, place: Pa
     """Every file, and the facts."""
     keep()
     assert fetched(place, tmp_path / "into") == content(checkpoint)
-    assert Fetcher(place, tmp_path / "into", Pace(0), 0).manifest.facts.change_number == 7
+    assert Fetcher(place, tmp_path / "into", Pace(0), 0).manifest.vbuckets[0].change_number == 7
 
 
 def test_backup_again_copies_only_what_has_changed(keep: Keep, checkpoint: Path, place: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_backup_interrupted_after_any_step_leaves_the_old_or_the_new(
     for steps in range(1, 40):
         keeper = keep(steps, change_number=8)
         files = fetched(place, tmp_path / f"into-{steps}")
-        number = Fetcher(place, tmp_path / "none", Pace(0), 0).manifest.facts.change_number
+        number = Fetcher(place, tmp_path / "none", Pace(0), 0).manifest.vbuckets[0].change_number
         assert files == (old if number == 7 else new)
         seen.add(number)
         if number == 8 and keeper.bytes_copied == 0:
@@ -153,7 +153,7 @@ def test_backup_onto_a_device_that_is_nearly_full_fails_and_keeps_the_old(
     old = content(checkpoint)
     (checkpoint / "000003.sst").write_bytes(b"c" * 100)
     keeper = Keeper(checkpoint, place, Pace(0), FREE_OF_NOBODY)
-    facts = Fetcher(place, tmp_path / "none", Pace(0), 0).manifest.facts
+    facts = Fetcher(place, tmp_path / "none", Pace(0), 0).manifest.vbuckets
     with pytest.raises(BackupFailed, match=r"no space left but the .* MiB that stay free"):
         list(keeper.steps("rocksdb", "now", facts))
     assert fetched(place, tmp_path / "into") == old

@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "backup-v1.json"
 MANIFEST = Manifest(
     "rocksdb",
     "2026-11-24T12:00:00+00:00",
-    BackupFacts(1, 4, 9, 2, 7, 1_700_000_000_000, bytes(range(16))),
+    (BackupFacts(1, 4, 9, 2, 7, 1_700_000_000_000, bytes(range(16))),),
     (BackupFile("000009.sst", 3_000_000, "ab" * 32), BackupFile("CURRENT", 16, "cd" * 32)),
 )
 
@@ -47,8 +47,8 @@ def test_manifest_cut_at_any_place_is_damaged() -> None:
 
 def test_manifest_of_a_newer_format_names_both_versions() -> None:
     """It is not damaged: a later release can read it."""
-    with pytest.raises(BackupFailed, match="format 2, this release knows 1"):
-        decode_manifest(b'{"format": 2}', "m")
+    with pytest.raises(BackupFailed, match="format 3, this release knows 2"):
+        decode_manifest(b'{"format": 3}', "m")
 
 
 def test_manifest_with_a_field_of_a_later_release_is_read() -> None:
