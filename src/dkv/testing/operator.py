@@ -67,7 +67,7 @@ class Operator:
                 call.entries = self._restored()
                 self._history.ok(call, change_number=number)
             else:
-                self._history.ok(call, seen=self._seen())
+                self._ok(call)
         else:
             self._history.failed(call)
         self.call = self.call_id = None
@@ -81,10 +81,14 @@ class Operator:
             call.entries = self._restored()
             self._history.unknown(call)
         elif call.kind is Kind.GET and self._shelf.kept.get(self._path) is not self._before:
-            self._history.ok(call, seen=self._seen())
+            self._ok(call)
         else:
             self._history.failed(call)
         self.call = self.call_id = None
+
+    def _ok(self, call: Call) -> None:
+        """A backup is there."""
+        self._history.ok(call, seen=self._seen())
 
     def _seen(self) -> tuple[bytes | None, ...]:
         shelved = self._shelf.kept[self._path]

@@ -79,6 +79,7 @@ def _run(world: World | ClusterWorld, steps: int) -> Summary:
         ClusterSchedule(world).run(steps)
         ClusterEnding(world).run()
         nodes, lives, terms = len(world.members), world.lives, world.raft_checks.terms
+        backups = world.operator.done
         snapshots = world.snapshots + sum(member.snapshots for member in world.members)
     digest = world.trace.digest()
     return Summary(digest, nodes, world.acknowledged, world.unknown, lives, backups, terms, snapshots)

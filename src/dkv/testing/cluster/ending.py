@@ -8,6 +8,7 @@ from dkv.testing.clients import ALL_KEYS, GROUP_OF
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.replicas import differences
 from dkv.testing.cluster.world import ClusterWorld
+from dkv.testing.cluster_restores import left_over
 from dkv.testing.ending import FOLLOW_ROUNDS_MAX, PROBE_KEY, PROBES, REST_MS, UPKEEP_ROUNDS
 from dkv.testing.history import Call, Entry, Kind, Status
 from dkv.testing.levels import levels_kept
@@ -51,6 +52,7 @@ class ClusterEnding:
         replica = self._lives()[0].replica
         complaints = [
             *differences(world.in_use),
+            *left_over(world.in_use),
             *checks.only_written_values(history),
             *checks.acknowledged_present(history, final),
             *checks.change_numbers_whole(history, replica.change_number),
@@ -100,6 +102,8 @@ class ClusterEnding:
     def _is_at_rest(self) -> bool:
         lives = self._lives()
         if len(lives) < len(self._world.in_use) or any(each.call is not None for each in self._world.everyone):
+            return False
+        if self._world.operator.call is not None:
             return False
         if any(life.edge.waiting() + life.edge.open_calls() for life in lives):
             return False

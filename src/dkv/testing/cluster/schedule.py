@@ -49,6 +49,8 @@ FAULTS = {
     "engine sync fails": 0.1,
     "opening fails": 0.1,
     "row is damaged": 0.2,
+    "copy of a backup fails": 0.1,
+    "backup is damaged": 0.1,
 }
 """How often each happens in a run that has it; all turns of all nodes have 40."""
 
@@ -69,6 +71,7 @@ class ClusterSchedule:
             "start": RESTART,
             "relief": RELIEF,
             "follower": self._rng.choice([1.0, 6.0]),
+            "operator": self._rng.choice([0.0, 1.0, 2.0]),
         }
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.4}
         for member in world.members:
@@ -93,6 +96,7 @@ class ClusterSchedule:
             "settle": self._settle,
             "start": lambda: world.start(self._any()),
             "relief": self._relief,
+            "operator": lambda: world.operate(self._any()),
             "follower": lambda: world.follow(rng.choice(world.followers)),
         }
 
@@ -127,6 +131,8 @@ class ClusterSchedule:
             ),
             "engine sync fails": lambda: setattr(self._any().store, "fail_next_sync", StorageFailed("simulated sync")),
             "row is damaged": lambda: world.damage(self._any()),
+            "copy of a backup fails": lambda: setattr(self._any().shelf, "copy_fails", True),
+            "backup is damaged": lambda: setattr(self._any().shelf, "is_damaged", True),
             "opening fails": self._opening_fails,
         }
 

@@ -14,6 +14,7 @@ from dkv.testing.clients import Client
 from dkv.testing.clock import START_WALL_MS
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.raft_checks import RaftChecks
+from dkv.testing.cluster_restores import ClusterOperator
 from dkv.testing.edge import Reply
 from dkv.testing.follower import RESUMED_AFTER, Follower
 from dkv.testing.history import History, Level, Status
@@ -56,6 +57,9 @@ class ClusterWorld:
             Follower(number, stream(seed, f"follower {number}"), prefix, NOT_APPLIED_YET)
             for number, prefix in enumerate((b"", b"g"))
         ]
+        self.operator: ClusterOperator = ClusterOperator(
+            CLIENTS + 1, stream(seed, "operator"), self.history, self.members
+        )
         self.snapshots: int = 0
         """Installed in lives that are over."""
         self._clocks_were_seen()
@@ -112,6 +116,7 @@ class ClusterWorld:
             self.end_life_somehow(member, f"the node ends: {failure}")
             return
         self._add(member, f"turn, applied {life.replica.applied_index}, log time {life.replica.log_time}")
+        self.operator.diary.note(life.replica, member.store)
         self._deliver(member)
         if member.goes_on_after_failure():
             raise Broken(f"node {member.number} went on after a write or sync of its log had failed")
@@ -142,6 +147,8 @@ class ClusterWorld:
         for each in callers:
             if each.call_id is not None and each.at == member.number:
                 each.lost()
+        if self.operator.call_id is not None and self.operator.at == member.number:
+            self.operator.lost()
 
     def damage(self, member: Member) -> None:
         """A row of this machine is not any more what was written. Only while the others are a quorum without it."""
@@ -182,6 +189,8 @@ class ClusterWorld:
             for client in self.everyone:
                 if client.call_id == reply.call_id and client.at == member.number:
                     self._reply(client, member, reply)
+            if self.operator.call_id == reply.call_id and self.operator.at == member.number:
+                self.trace.add(f"reply to the operator: {self.operator.replied(reply)}")
             for follower in self.followers:
                 if follower.call_id == reply.call_id and follower.at == member.number:
                     line = follower.replied(reply, life.replica.history_id)
@@ -225,6 +234,11 @@ class ClusterWorld:
             known = rng.choice(members or self.members)
             who.at = known.number
         return known
+
+    def operate(self, member: Member) -> None:
+        """The operator, if it waits for nothing, asks this node for a backup or a restore."""
+        if self.operator.call_id is None and member.life is not None:
+            self._add(member, f"the operator asks: {self.operator.ask(member, member.life.call)}")
 
     def follow(self, follower: Follower, *, leaves: float = LEAVES) -> None:
         """`follower` opens its stream, or takes what has come, or leaves without a word."""
