@@ -44,6 +44,8 @@ class ClusterDiary(Diary):
 class ClusterOperator(Operator):
     """Waits at one node for what it has asked of it."""
 
+    restores: float = 0.7
+
     def __init__(self, number: int, rng: Random, history: History, members: list[Member]) -> None:
         self.diary: ClusterDiary = ClusterDiary()
         super().__init__(number, rng, history, members[0].shelf, self.diary)

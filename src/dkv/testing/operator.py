@@ -26,6 +26,9 @@ Send = Callable[[str, bytes], int]
 class Operator:
     """Owned by the world; waits for what it has asked for until it ends or the process does."""
 
+    restores: float = 0.4
+    """How often it restores what it has a backup of."""
+
     def __init__(self, number: int, rng: Random, history: History, shelf: Shelf, diary: Diary) -> None:
         self.number: int = number
         self._rng, self._history, self._shelf, self._diary = rng, history, shelf, diary
@@ -42,7 +45,7 @@ class Operator:
     def act(self, send: Send) -> str:
         """Ask for something. Only while nothing is open."""
         self._path = self._rng.choice(PATHS)
-        is_restore = self._path in self._shelf.kept and self._rng.random() < 0.4
+        is_restore = self._path in self._shelf.kept and self._rng.random() < self.restores
         kind = Kind.RESTORE if is_restore else Kind.GET
         self.call = self._history.invoke(self.number, kind, tuple(map(Entry, ALL_KEYS)))
         self._shelf.opened, self._before, self._point = None, self._shelf.kept.get(self._path), None

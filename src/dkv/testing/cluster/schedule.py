@@ -71,7 +71,7 @@ class ClusterSchedule:
             "start": RESTART,
             "relief": RELIEF,
             "follower": self._rng.choice([1.0, 6.0]),
-            "operator": self._rng.choice([0.0, 1.0, 2.0]),
+            "operator": self._rng.choice([0.0, 2.0, 5.0]),
         }
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.4}
         for member in world.members:
