@@ -157,18 +157,19 @@ class PeerLinks:
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
         """(node, message), in one crossing and with one wake-up. Never waits: over `queue_bytes_max` for a node its
-        oldest are dropped, as is what is for an unknown node. ValueError, with nothing taken, for an empty message and
-        for one above `message_bytes_max`."""
+        oldest are dropped, and counted, as are those above `message_bytes_max`; what is for an unknown node is dropped
+        without a count. ValueError, with nothing taken, for an empty message."""
 
     def send_bulk(self, node: int, message: bytes) -> bool:
-        """False: no room now, or no such node; nothing was taken."""
+        """False: no room now or ever, or no such node; nothing was taken."""
 
     def receive(self) -> list[tuple[int, bytes]]:
         """(node, message) of both lanes since the last call. The bell of the server rings for them. A node that neither
         polls nor receives nor looks at its links for `silence_ms` is down for the others."""
 
-    def links(self) -> dict[int, tuple[bool, int, str, int]]:
-        """(up, since in ms from the making of the links, refusal, queued bytes of small messages) of each known node.
+    def links(self) -> dict[int, tuple[bool, int, str, int, int]]:
+        """(up, since in ms from the making of the links, refusal, queued bytes of small messages, how many of them were
+        dropped since the node is known under its address) of each known node.
         Up: within the last `silence_ms` it answered a beat on our stream, and was heard on its own."""
 
     def close(self) -> None:

@@ -4,6 +4,7 @@
 //! type, unknown path, bad framing, size limits, overload, deadlines. A call that does reach Python carries exactly one
 //! whole message, decompressed; only a conversation carries more.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{poll_fn, Future};
 use std::pin::Pin;
@@ -300,11 +301,30 @@ fn uses_gzip(headers: &HeaderMap) -> Result<bool, Status> {
     }
 }
 
+/// Whether a connection that is one too many still has to show that it is another node's.
+#[derive(Clone)]
+pub struct Trial(Rc<Cell<bool>>);
+
+impl Trial {
+    pub fn new(is_on: bool) -> Trial {
+        Trial(Rc::new(Cell::new(is_on)))
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.0.get()
+    }
+
+    pub fn pass(&self) {
+        self.0.set(false);
+    }
+}
+
 /// Serves one request of a gRPC connection. Dropped when its stream is reset.
 pub async fn serve_call(
     network: Rc<Network>,
     connection: Arc<Load>,
     peer: Arc<str>,
+    trial: Trial,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     if request.method() != Method::POST {
@@ -313,10 +333,18 @@ pub async fn serve_call(
     if !is_grpc(request.headers()) {
         return Ok(plain_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC (application/grpc)\n"));
     }
+    let is_peers = request.uri().path() == peers::PATH;
+    if trial.is_on() && !is_peers {
+        network.shared.stats.lock().overloaded += 1;
+        return Ok(trailers_only(&Status::new(RESOURCE_EXHAUSTED, "too many connections, try again later")));
+    }
     let Some(method) = network.shared.numbers.get(request.uri().path()).copied() else {
-        if let Some(hub) = network.shared.hub.get().filter(|_| request.uri().path() == peers::PATH) {
+        if let Some(hub) = network.shared.hub.get().filter(|_| is_peers) {
             return Ok(match peers::accept(hub, request) {
-                Ok(incoming) => grpc_response(ReplyBody::Peer(Box::new(incoming))),
+                Ok(incoming) => {
+                    trial.pass();
+                    grpc_response(ReplyBody::Peer(Box::new(incoming)))
+                }
                 Err(status) => trailers_only(&status),
             });
         }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
-use super::call::serve_call;
+use super::call::{serve_call, Trial};
 use super::executor::LocalExecutor;
 use super::http1;
 use super::inbox::Load;
@@ -37,11 +37,20 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// A connection that stands still with this part of what it may leave unread is dropped: the node's share is finite.
 const UNREAD_SHARE: usize = 16;
+/// Beyond the most connections, so many more may show that they are another node's: a flood of clients keeps none out.
+const GUESTS_MAX: usize = 64;
+/// For that a guest has so long.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What hyper may hold per stream beyond the peer's window.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// Serves one gRPC connection until it ends. Generic over the transport, so that TLS is a wrapper at the caller.
-async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, peer: Arc<str>, io: IO) {
+async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(
+    network: Rc<Network>,
+    peer: Arc<str>,
+    trial: Trial,
+    io: IO,
+) {
     let settings = &network.shared.settings;
     let io = Socket::new(io, Duration::from_millis(settings.keepalive_timeout_ms));
     let read = io.bytes_read();
@@ -62,19 +71,29 @@ async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network:
     let load = Arc::new(Load::default());
     let mut stopping = network.stopping.subscribe();
     let service = {
-        let (network, load) = (network.clone(), load.clone());
-        hyper::service::service_fn(move |request| serve_call(network.clone(), load.clone(), peer.clone(), request))
+        let (network, load, trial) = (network.clone(), load.clone(), trial.clone());
+        hyper::service::service_fn(move |request| {
+            serve_call(network.clone(), load.clone(), peer.clone(), trial.clone(), request)
+        })
     };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Transport::new(io)), service));
     let mut stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
     let mut preface = std::pin::pin!(tokio::time::sleep(PREFACE_TIMEOUT));
     let mut unread = std::pin::pin!(stands_still(settings, &load));
+    let mut judgement = std::pin::pin!(tokio::time::sleep(TRIAL_TIMEOUT));
+    let mut is_on_trial = trial.is_on();
     let (mut told, mut checked) = (false, false);
     loop {
         tokio::select! {
             biased;
             _ = connection.as_mut() => return,
             () = unread.as_mut() => return,
+            () = judgement.as_mut(), if is_on_trial => {
+                is_on_trial = false;
+                if trial.is_on() {
+                    return;
+                }
+            }
             _ = stop.as_mut(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
@@ -122,19 +141,23 @@ async fn accept_grpc(network: Rc<Network>, listener: Listener) {
             }
         };
         let shared = &network.shared;
-        if shared.connections.fetch_add(1, Relaxed) >= shared.settings.connections_max {
+        let before = shared.connections.fetch_add(1, Relaxed);
+        let connections_max = shared.settings.connections_max;
+        let guests_max = if shared.hub.get().is_some() { GUESTS_MAX } else { 0 };
+        if before >= connections_max + guests_max {
             shared.connections.fetch_sub(1, Relaxed);
             shared.stats.lock().overloaded += 1;
             continue;
         }
         let guard = ConnectionGuard(shared.clone());
+        let trial = Trial::new(before >= connections_max);
         let network = network.clone();
         tokio::task::spawn_local(async move {
             let _guard = guard;
             match stream {
-                Stream::Tcp(stream, peer) => serve_connection(network, peer, stream).await,
+                Stream::Tcp(stream, peer) => serve_connection(network, peer, trial, stream).await,
                 #[cfg(unix)]
-                Stream::Unix(stream) => serve_connection(network, "unix".into(), stream).await,
+                Stream::Unix(stream) => serve_connection(network, "unix".into(), trial, stream).await,
             }
         });
     }

@@ -10,7 +10,8 @@ from dkv.ports.peers import Link
 class Peers:
     """The links of one server, whose bell rings for messages of other nodes as it does for calls.
 
-    Streams are taken from known nodes of this cluster only. A message has at least a byte and at most 64 MiB.
+    Streams are taken from known nodes of this cluster only. A message has at least a byte and, unless `limits`
+    say otherwise, at most 64 MiB; a larger one is dropped.
     """
 
     def __init__(self, server: EdgeServer, clock: Clock, cluster_id: bytes, node: int, **limits: int) -> None:
@@ -35,8 +36,8 @@ class Peers:
 
     def links(self) -> Mapping[int, Link]:
         return {
-            node: Link(is_up, self._began_ms + since_ms, refusal, queued_bytes)
-            for node, (is_up, since_ms, refusal, queued_bytes) in self._native.links().items()
+            node: Link(is_up, self._began_ms + since_ms, refusal, queued_bytes, dropped)
+            for node, (is_up, since_ms, refusal, queued_bytes, dropped) in self._native.links().items()
         }
 
     def close(self) -> None:

@@ -142,19 +142,20 @@ class ConnectionLost(OutcomeUnknown, ConnectionError):
 
 
 class StaleRead(DkvError):
-    """Accept weaker, or ask another node. `lag` in changes."""
+    """Accept weaker, or ask another node. `lag` in changes; `leader`: where they are, an address; empty: not known."""
 
     code = Code.FAILED_PRECONDITION
 
-    def __init__(self, why: str, lag: int) -> None:
+    def __init__(self, why: str, lag: int, leader: str = "") -> None:
         super().__init__(why)
         self.lag = lag
+        self.leader = leader
 
     @classmethod
-    def behind(cls, change_number: int, latest: int) -> Self:
+    def behind(cls, change_number: int, latest: int, leader: str = "") -> Self:
         """A change that a reader wants to see is not applied yet, only those up to `latest`."""
         text = f"change {change_number} is not applied here yet, the latest is {latest}"
-        return cls(text, change_number - latest)
+        return cls(f"{text}; {leader} leads" if leader else text, change_number - latest, leader)
 
 
 class HistoryPurged(DkvError):

@@ -25,3 +25,15 @@ def address_of(url: str) -> str:
 def url_of(address: str) -> str:
     """The URL of a node that was named by its address."""
     return f"http://{address}"
+
+
+def checked_address(address: str) -> str:
+    """The same, host:port, that another node may be connected to at. Raises InvalidRequest: what is in a directory once
+    every node has to be able to use."""
+    try:
+        is_one = address_of(url_of(address)) == address.lower()
+    except InvalidRequest:
+        is_one = False
+    if not is_one:
+        raise InvalidRequest(f"{address!r} is no address of a node: it has to be host:port")
+    return address

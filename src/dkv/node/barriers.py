@@ -112,14 +112,14 @@ class Barriers:
             self._waits = [each for each in self._waits if each.read.terms.change_number_min > change_number]
         return ready
 
-    def give_up(self, turn: Turn, change_number: int, now: Now) -> None:
-        """Tells the callers whose wait was too long."""
+    def give_up(self, turn: Turn, change_number: int, leader: str, now: Now) -> None:
+        """Tells the callers whose wait was too long. `leader`: the address of who has more."""
         for barrier in [each for each in self._open if now.monotonic_ms - each.begun_ms >= WAIT_MS_MAX]:
             self._close(barrier)
             _fail_all(turn, barrier.reads, NoLeader("no leader has confirmed what is current, try again"))
         for wait in [each for each in self._waits if now.monotonic_ms - each.begun_ms >= CHANGE_WAIT_MS_MAX]:
             self._waits.remove(wait)
-            _fail_all(turn, [wait.read], StaleRead.behind(wait.read.terms.change_number_min, change_number))
+            _fail_all(turn, [wait.read], StaleRead.behind(wait.read.terms.change_number_min, change_number, leader))
 
     def drop(self) -> list[PointRead]:
         """All that wait: what they wait for will not come."""

@@ -123,6 +123,10 @@ class Hosted:
         """Where writes can go; 0: nobody knows."""
         return self.node_of(self.leader) if self.leader else NOBODY
 
+    def _leader_address(self) -> str:
+        """Where that node is reached; empty: not known, or it is this one."""
+        return "" if self.is_leader else self.replica.directory.address_of(self.leader)
+
     @property
     def other_nodes(self) -> frozenset[int]:
         """Where the other replicas live."""
@@ -370,7 +374,7 @@ class Hosted:
         if barriers.has_waiting:
             barriers.ask_again(now)
             turn.reads += barriers.passed(self.replica.applied_index, self.replica.change_number)
-            barriers.give_up(turn, self.replica.change_number, now)
+            barriers.give_up(turn, self.replica.change_number, self._leader_address(), now)
             if barriers.confirmed_ms is not None:
                 self.is_readable = True
 

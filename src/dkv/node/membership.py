@@ -19,6 +19,7 @@ from dkv.cluster.group import Group
 from dkv.cluster.plans import Change, Moved, refusal
 from dkv.model.errors import Corrupt, InvalidRequest
 from dkv.model.members import Member, decode_members, encode_members
+from dkv.model.node_urls import checked_address
 from dkv.node.hosted import Hosted
 from dkv.node.peering import Peering
 from dkv.ports.clock import Now, Random
@@ -250,6 +251,9 @@ def _differs(members: Sequence[Member], goal: Moved) -> bool:
 def _members(data: bytes) -> list[Member]:
     """Raises InvalidRequest."""
     try:
-        return decode_members(data)
+        members = decode_members(data)
     except Corrupt as damage:
         raise InvalidRequest(str(damage)) from damage
+    for member in members:
+        checked_address(member.address)
+    return members

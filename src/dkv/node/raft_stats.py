@@ -50,6 +50,7 @@ def raft_stats(node: Node) -> dict[str, object]:
                 "up": int(link.is_up),
                 "refusal": link.refusal,
                 "queued_bytes": link.queued_bytes,
+                "dropped": link.dropped,
                 "lag": lags.get(peer, 0),
             }
             for peer, link in membership.links().items()

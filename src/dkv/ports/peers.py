@@ -19,6 +19,8 @@ class Link(NamedTuple):
     """Why it last refused our stream; empty when it did not."""
     queued_bytes: int
     """Small messages that have not left."""
+    dropped: int = 0
+    """Small messages that never will, since the node is known under its address."""
 
 
 class Peers(Protocol):
@@ -31,7 +33,8 @@ class Peers(Protocol):
         """No stream to it any more, none from it accepted."""
 
     def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
-        """(node, message). Never waits: what a slow or dead node does not take is dropped, the oldest first."""
+        """(node, message). Never waits: what a slow or dead node does not take is dropped, the oldest first, and
+        what is too large for any."""
 
     def send_bulk(self, node: int, message: bytes) -> bool:
         """A chunk, which never delays what `send` sends. False: no room now, nothing was taken."""

@@ -6,8 +6,8 @@ import resource
 
 CONNECTIONS_MAX = 16_384
 """An idle one costs about 20 KiB."""
-FILES_KEPT = 640
-"""For the engine's 512 open files, its log, the Raft log, HTTP and the interpreter."""
+FILES_KEPT = 704
+"""For the engine's 512 open files, its log, the Raft log, HTTP, the interpreter, and 64 connections of other nodes."""
 
 
 def raise_limit() -> int:

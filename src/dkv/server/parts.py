@@ -12,6 +12,7 @@ from dkv.edge import Bell, EdgeServer, Log, Raft, Relay
 from dkv.edge.consensus import NativeConsensus
 from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
+from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
 from dkv.node.meter import Meter
 from dkv.node.node import Node
@@ -28,7 +29,10 @@ from dkv.storage.backup.folder_backups import BackupSettings, FolderBackups
 from dkv.storage.folder import Folder
 from dkv.storage.rocksdb import RocksDbStore
 from dkv.vbucket.retention import Retention
+from dkv.wire.peer import MESSAGE_BYTES
 
+PEER_MESSAGE_BYTES_MAX = 64 << 20
+"""Unless requests may be larger."""
 VBUCKET = 1
 """A standalone server has one vBucket."""
 LOG_FILE_BYTES = 64 << 20
@@ -103,7 +107,8 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
     backups = _backups(settings, folder, free_bytes_min)
     peers = None
     if standing is not None and standing.charter is not None:
-        peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id)
+        message_bytes_max = peer_message_bytes_max(limits)
+        peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id, message_bytes_max=message_bytes_max)
     consensus.use(Relay(raft, log, edge))
     node = Node(
         edge=edge,
@@ -131,6 +136,14 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         raft=partial(raft_stats, node),
     )
     return Parts(folder, edge, services, node, backups, _warnings(settings, store))
+
+
+def peer_message_bytes_max(limits: Limits) -> int:
+    """Of what nodes say to each other: what fills a message, and behind it the largest part there can be, which is a
+    request, an entry of one command, or a reply, with what surrounds it."""
+    return max(
+        PEER_MESSAGE_BYTES_MAX, 2 * MESSAGE_BYTES + max(limits.message_bytes_max, limits.reply_message_bytes_max)
+    )
 
 
 def _backups(settings: Settings, folder: Folder, free_bytes_min: int) -> FolderBackups:

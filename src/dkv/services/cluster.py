@@ -8,6 +8,7 @@ from dkv.cluster.lobby import Lobby
 from dkv.cluster.plans import Added, Led
 from dkv.model.errors import InvalidRequest
 from dkv.model.members import Member
+from dkv.model.node_urls import checked_address
 from dkv.services.calls import Accept, parse_each
 from dkv.services.cluster_changes import Changes
 from dkv.services.cluster_members import group_status, node_statuses
@@ -97,6 +98,7 @@ class ClusterService:
         request = wire.JoinRequest.FromString(message)
         if not request.node or not request.address or not request.url:
             raise InvalidRequest("who joins has a node id, an address and a URL")
+        checked_address(request.address)
         known = self._port.nodes()
         if request.node not in known and self._charter.has(request.node):
             raise InvalidRequest("this node was removed from the cluster: it can come back with an empty folder only")

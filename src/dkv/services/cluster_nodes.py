@@ -12,7 +12,7 @@ from dkv.cluster.lobby import Lobby
 from dkv.cluster.plans import Added, Removed, Replaced
 from dkv.model.errors import InvalidRequest, Unavailable
 from dkv.model.members import Member
-from dkv.model.node_urls import address_of
+from dkv.model.node_urls import address_of, checked_address
 from dkv.services.calls import Accept, parse_each
 from dkv.services.cluster_changes import Changes
 from dkv.services.cluster_port import ClusterPort
@@ -85,7 +85,7 @@ class NodesService:
         if waiting is None:
             reason = "it has not said hello to this node lately; start it with this node among the nodes it is told"
             raise Unavailable(f"unable to verify RAFT service running at {url}, error: {reason}")
-        return Member(0, waiting.node, waiting.address, waiting.url)
+        return Member(0, waiting.node, checked_address(waiting.address), waiting.url)
 
     def _node(self, url: str) -> int:
         """The id of the node at `url`; 0, which no node has, when there is none. Raises InvalidRequest."""

@@ -36,6 +36,7 @@ PEER = (
     Family("up", "dkv_peer_link_up", _GAUGE, "1 while the node is in touch."),
     Family("queued_bytes", "dkv_peer_queued_bytes", _GAUGE, "Bytes for the node that have not left."),
     Family("lag", "dkv_peer_lag_entries", _GAUGE, "Entries that its replica furthest behind lacks, if led here."),
+    Family("dropped", "dkv_peer_messages_dropped", _COUNTER, "Messages for the node that never left."),
 )
 MESSAGES = (
     Family("sent", "dkv_raft_messages_sent", _COUNTER, "Messages of Raft sent."),
@@ -55,7 +56,8 @@ def raft_families(stats: Mapping[str, object]) -> Iterator[Metric]:
         yield counter
     peers = cast("Mapping[str, Mapping[str, int]]", stats["peers"])  # of which the families have numbers only
     for family in PEER:
-        gauge = GaugeMetricFamily(family.name, family.text, labels=("node",))
+        made = CounterMetricFamily if family.kind is _COUNTER else GaugeMetricFamily
+        metric = made(family.name, family.text, labels=("node",))
         for address, numbers in sorted(peers.items()):
-            gauge.add_metric((address,), numbers[family.key])
-        yield gauge
+            metric.add_metric((address,), numbers[family.key])
+        yield metric

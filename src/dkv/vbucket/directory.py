@@ -50,6 +50,11 @@ class Directory:
         member = self._members.get(replica)
         return member.node if member is not None else 0
 
+    def address_of(self, replica: int) -> str:
+        """Where its node is reached; empty: it is not in the directory."""
+        member = self._members.get(replica)
+        return member.address if member is not None else ""
+
     def has_node(self, node: int) -> bool:
         """Whether some replica lives there."""
         return any(member.node == node for member in self._members.values())

@@ -28,7 +28,7 @@ def _detail(error: errors.DkvError) -> Message | None:
         case errors.HistoryPurged():
             return messages.HistoryPurged(requested=error.requested, oldest=error.oldest, latest=error.latest)
         case errors.StaleRead():
-            return messages.StaleRead(lag=error.lag)
+            return messages.StaleRead(lag=error.lag, leader=error.leader)
         case errors.BeyondHistory():
             return messages.BeyondHistory()
         case errors.OutcomeUnknown():
@@ -58,6 +58,11 @@ def _history_purged(text: str, data: bytes) -> errors.DkvError:
     return errors.HistoryPurged(detail.requested, detail.oldest, detail.latest)
 
 
+def _stale_read(text: str, data: bytes) -> errors.DkvError:
+    detail = messages.StaleRead.FromString(data)
+    return errors.StaleRead(text, detail.lag, detail.leader)
+
+
 def _outcome_unknown(text: str, data: bytes) -> errors.DkvError:
     is_forgotten = messages.OutcomeUnknown.FromString(data).sessionUnknown
     return errors.SessionUnknown(text) if is_forgotten else errors.OutcomeUnknown(text)
@@ -66,7 +71,7 @@ def _outcome_unknown(text: str, data: bytes) -> errors.DkvError:
 _READERS: dict[str, Callable[[str, bytes], errors.DkvError]] = {
     "LimitExceeded": _limit_exceeded,
     "HistoryPurged": _history_purged,
-    "StaleRead": lambda text, data: errors.StaleRead(text, messages.StaleRead.FromString(data).lag),
+    "StaleRead": _stale_read,
     "BeyondHistory": lambda text, data: errors.BeyondHistory(text),
     "OutcomeUnknown": _outcome_unknown,
     "Overloaded": lambda text, data: errors.Overloaded(text, messages.Overloaded.FromString(data).retryAfterMs),

@@ -767,10 +767,12 @@ class HistoryPurged(Message):
 
 class StaleRead(Message):
     lag: int
+    leader: str
     def __init__(
         self,
         *,
         lag: int | None = ...,
+        leader: str | None = ...,
     ) -> None: ...
 
 class OutcomeUnknown(Message):

@@ -13,14 +13,22 @@ from dkv.ports.peers import Link
 from dkv.server.clock import SystemClock
 
 CLUSTER = b"c" * 16
+METHODS = [("/t.T/Hold", 0)]
 
 
 class Node:
     """A server with its links."""
 
-    def __init__(self, node: int, address: str = "127.0.0.1:0", cluster: bytes = CLUSTER, **limits: int) -> None:
+    def __init__(
+        self,
+        node: int,
+        address: str = "127.0.0.1:0",
+        cluster: bytes = CLUSTER,
+        connections_max: int = 4096,
+        **limits: int,
+    ) -> None:
         self.node = node
-        self.server = EdgeServer(Bell(), [])
+        self.server = EdgeServer(Bell(), METHODS, connections_max=connections_max)
         self.address = self.server.listen(address)
         self.peers = Peers(self.server, SystemClock(), cluster, node, **limits)
 
@@ -52,8 +60,15 @@ class Nodes:
     def __init__(self, closing: ExitStack) -> None:
         self._closing = closing
 
-    def make(self, node: int, address: str = "127.0.0.1:0", cluster: bytes = CLUSTER, **limits: int) -> Node:
-        made = Node(node, address, cluster, **limits)
+    def make(
+        self,
+        node: int,
+        address: str = "127.0.0.1:0",
+        cluster: bytes = CLUSTER,
+        connections_max: int = 4096,
+        **limits: int,
+    ) -> Node:
+        made = Node(node, address, cluster, connections_max, **limits)
         self._closing.callback(made.server.close)
         made.peers.links()
         return made

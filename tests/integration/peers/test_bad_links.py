@@ -6,15 +6,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import grpc
 import pytest
+from tests.integration.test_edge_server import Raw
 
 from dkv.server.clock import SystemClock
 
 CHUNK = 1 << 20
+LANES = 2
+"""Each has a connection."""
 ECHO = """
 import sys
 from dkv.edge import Bell, EdgeServer
@@ -166,3 +169,22 @@ def test_node_that_takes_no_turns_is_down_for_the_others(nodes: Any) -> None:
     third.peers.know(2, second.address)
     nodes.eventually(lambda: third.link(second).refusal == "node 2 takes no turns now")
     nodes.eventually(lambda: nodes.are_up(first, second) and nodes.are_up(third, second))
+
+
+def test_flood_of_clients_keeps_no_other_node_out(nodes: Any) -> None:
+    """With every connection taken, and idle ones beyond, a link comes up; clients that are too many do not stay."""
+    full, other = nodes.make(1, connections_max=2), nodes.make(2)
+    with ExitStack() as closing:
+        flood = [closing.enter_context(Raw(full.address)) for _ in range(6)]
+        for each in flood[:2]:
+            each.call(1, "/t.T/Hold")
+        nodes.eventually(lambda: full.server.stats()["connections"] >= 2)
+        full.peers.know(2, other.address)
+        other.peers.know(1, full.address)
+        nodes.eventually(lambda: nodes.are_up(full, other))
+        with grpc.insecure_channel(full.address) as guest, pytest.raises(grpc.RpcError) as refusal:
+            guest.unary_unary("/t.T/Hold")(b"", timeout=20)
+        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refusal.value.details() == "too many connections, try again later"
+        nodes.eventually(lambda: full.server.stats()["connections"] == 2 + LANES)
+        assert nodes.are_up(full, other)

@@ -96,13 +96,11 @@ def test_node_whose_address_changes_is_reached_under_the_new_one(nodes: Any) -> 
 
 def test_address_and_messages_that_cannot_be_are_refused(nodes: Any) -> None:
     """Bugs of the caller are told at once, and nothing of such a turn is sent."""
-    first, second = nodes.pair(message_bytes_max=10)
+    first, second = nodes.pair()
     with pytest.raises(ValueError, match="invalid address 'nowhere'"):
         first.peers.know(3, "nowhere")
     with pytest.raises(ValueError, match="an empty message says nothing"):
         first.peers.send([(2, b"fine"), (2, b"")])
-    with pytest.raises(ValueError, match="a message of 11 bytes, the limit is 10"):
-        second.peers.send_bulk(1, b"x" * 11)
     with pytest.raises(ValueError, match="has links to other nodes already"):
         Peers(first.server, SystemClock(), b"c" * 16, 1)
     assert second.peers.receive() == []
@@ -126,3 +124,13 @@ def test_server_without_a_cluster_does_not_know_the_method() -> None:
         channel.stream_unary(EXCHANGE)(iter([b"x"]), timeout=10)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     alone.close()
+
+
+def test_message_too_large_for_any_link_is_dropped_and_counted(nodes: Any) -> None:
+    """What is said with it arrives; nobody ends for it."""
+    first, second = nodes.pair(message_bytes_max=10)
+    second.peers.send([(1, b"before"), (1, b"x" * 11), (1, b"behind"), (77, b"x" * 11)])
+    assert first.receive(2) == [(2, b"before"), (2, b"behind")]
+    assert second.link(first).dropped == 1
+    assert second.peers.send_bulk(1, b"x" * 11) is False
+    assert second.link(first).is_up

@@ -5,7 +5,7 @@ import pytest
 from dkv.cluster.display import display_id, is_called
 from dkv.model.errors import InvalidRequest
 from dkv.model.members import Member
-from dkv.model.node_urls import address_of, url_of
+from dkv.model.node_urls import address_of, checked_address, url_of
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,16 @@ def test_url_that_is_none_is_refused_in_the_originals_words(url: str, text: str)
 def test_member_is_called_by_address_or_url(name: str, fits: bool) -> None:
     """Nodes of the original's options have two addresses."""
     assert is_called(Member(1, 1, "n:9", "http://a:1"), name) == fits
+
+
+@pytest.mark.parametrize("address", ["h:1", "10.0.0.1:8080", "[::1]:1", "Host.example:80"])
+def test_address_of_a_node_is_taken_as_it_is(address: str) -> None:
+    """Whatever can be connected to."""
+    assert checked_address(address) == address
+
+
+@pytest.mark.parametrize("address", ["", "h", "h:", "h:0", ":1", "h:1/x", "u@h:1", "h:99999", "::1:1", "unix:/s"])
+def test_address_that_no_node_can_use_is_refused(address: str) -> None:
+    """In a directory it would end every node that reads it."""
+    with pytest.raises(InvalidRequest, match="is no address of a node"):
+        checked_address(address)

@@ -7,6 +7,7 @@ import pytest
 from dkv.cluster.plans import REMOVED, Change
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
+from dkv.model.errors import StaleRead
 from dkv.model.limits import Limits
 from dkv.model.members import Member as Entry
 from dkv.node.node import Node
@@ -24,6 +25,7 @@ from dkv.vbucket.log_time import ANY_JUMP_MS
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
 from dkv.wire import messages as pb
+from dkv.wire.errors import from_status
 
 VBUCKET = 1
 NODES = (11, 12, 13)
@@ -244,6 +246,19 @@ def test_read_with_a_token_of_a_node_that_cannot_catch_up_is_stale(trio: Trio) -
     number = trio.put(trio.leader, b"v")
     reply = trio.ask(follower, "Get", pb.GetRequest(key=b"k", minChangeNumber=number))
     assert (reply.code, reply.reason) == (9, "change 1 is not applied here yet, the latest is 0")
+
+
+def test_read_with_a_token_of_what_is_not_written_yet_is_told_who_leads(trio: Trio) -> None:
+    """So that its caller can ask there."""
+    follower, number = trio.followers[0], trio.put(trio.leader, b"v")
+    reply = trio.ask(follower, "Get", pb.GetRequest(key=b"k", minChangeNumber=number + 1))
+    where = f"h{trio.leader.node_id}:1"
+    assert reply.reason == f"change 2 is not applied here yet, the latest is 1; {where} leads"
+    error = from_status(reply.code, reply.reason, reply.details)
+    assert isinstance(error, StaleRead)
+    assert (error.lag, error.leader) == (1, where)
+    reply = trio.ask(trio.leader, "Get", pb.GetRequest(key=b"k", minChangeNumber=number + 1))
+    assert reply.reason == "change 2 is not applied here yet, the latest is 1"
 
 
 def test_read_with_a_bound_is_local_while_it_holds_and_asks_beyond_it(trio: Trio) -> None:

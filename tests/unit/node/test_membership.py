@@ -86,7 +86,13 @@ def test_follower_hands_wishes_to_the_leader() -> None:
     assert leader.said == [(7, change.changes, 0, change.context), (7, 30)]
 
 
-@pytest.mark.parametrize("body", [b"", b"\1", b"\2" + bytes(17), pack_change(((LEARNER, 4),), b"no members")])
+NOWHERE = encode_members([NEW._replace(address="nowhere")])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\1", b"\2" + bytes(17), pack_change(((LEARNER, 4),), b"no members"), pack_change(((LEARNER, 4),), NOWHERE)],
+)
 def test_wish_that_is_none_is_refused(body: bytes) -> None:
     """A release that is not ours, or a bug."""
     with pytest.raises(InvalidRequest):
@@ -153,6 +159,8 @@ def test_node_that_others_tell_of_is_known_for_a_while() -> None:
     assert bench.known == {2: "n2:1", 3: "n3:1"}
     with pytest.raises(InvalidRequest):
         bench.membership.hear(2, Kind.NODES, 0, b"no members")
+    with pytest.raises(InvalidRequest, match="'nowhere' is no address of a node"):
+        bench.membership.hear(2, Kind.NODES, 0, NOWHERE)
 
 
 def test_nodes_that_were_removed_do_not_keep_each_other_known() -> None:

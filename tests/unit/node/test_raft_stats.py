@@ -15,7 +15,7 @@ def stats_of(member: Member) -> dict[str, Any]:
 
 def peer(node: int) -> dict[str, object]:
     """One in touch, that has everything."""
-    return {"node": node, "up": 1, "refusal": "", "queued_bytes": 0, "lag": 0}
+    return {"node": node, "up": 1, "refusal": "", "queued_bytes": 0, "dropped": 0, "lag": 0}
 
 
 def test_stats_of_a_cluster_at_rest_name_one_leader_and_no_lag() -> None:

@@ -98,7 +98,7 @@ def test_get_of_mixed_terms_answers_each_by_its_own(services: Services, turn: Tu
     assert sorted(gets(turn)) == [1, 2, 4]
     call_id, code, text, details, _ = turn.finished[0]
     assert (call_id, code) == (3, Code.FAILED_PRECONDITION)
-    assert vars(from_status(code, text, details)) == {"lag": 1}
+    assert vars(from_status(code, text, details)) == {"lag": 1, "leader": ""}
 
 
 @pytest.mark.parametrize("method", [methods.GET, methods.MULTI_GET])

@@ -10,6 +10,7 @@ TYPED = [
     errors.LimitExceeded("key bytes", 10, 11),
     errors.HistoryPurged(5, 10, 20),
     errors.StaleRead("too old", 7),
+    errors.StaleRead("too old", 7, "h:1"),
     errors.BeyondHistory("not yet"),
     errors.OutcomeUnknown("who knows"),
     errors.Overloaded("full", 250),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::edge::framing::HEADER_BYTES;
+
 /// What one entry of the queue costs beside its bytes.
 const ENTRY_BYTES: usize = 64;
 
@@ -20,6 +22,16 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Cut out of it, as its reader will.
+    fn messages(&self) -> u64 {
+        let (mut at, mut count) = (0, 0);
+        while let Some(length) = self.chunk.get(at + 1..at + HEADER_BYTES).and_then(|bytes| bytes.try_into().ok()) {
+            at += HEADER_BYTES + u32::from_be_bytes(length) as usize;
+            count += 1;
+        }
+        count
+    }
+
     fn cost(&self) -> usize {
         self.chunk.len() + ENTRY_BYTES
     }
@@ -31,6 +43,8 @@ struct Queue {
     is_open: bool,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// Messages that will never leave, ever.
+    dropped: u64,
     /// The stream that waits for something to send, or for the right to.
     taker: Option<Waker>,
 }
@@ -46,6 +60,10 @@ impl Queue {
         let entry = self.waiting.pop_front()?;
         self.bytes -= entry.cost();
         Some(entry)
+    }
+
+    fn drop_oldest(&mut self) {
+        self.dropped += self.pop().map_or(0, |entry| entry.messages());
     }
 }
 
@@ -64,7 +82,7 @@ impl Lane {
         let mut queue = self.queue.lock();
         chunks.into_iter().for_each(|chunk| queue.push(chunk));
         while queue.bytes > self.bytes_max && queue.waiting.len() > 1 {
-            queue.pop();
+            queue.drop_oldest();
         }
         queue.taker.take()
     }
@@ -97,7 +115,7 @@ impl Lane {
         let mut queue = self.queue.lock();
         queue.is_open = true;
         while queue.waiting.front().is_some_and(|entry| entry.since.elapsed() > age_max) {
-            queue.pop();
+            queue.drop_oldest();
         }
         if let Some(taker) = queue.taker.take() {
             taker.wake();
@@ -115,25 +133,34 @@ impl Lane {
         self.queue.lock().is_open
     }
 
-    pub fn bytes(&self) -> usize {
-        self.queue.lock().bytes
+    /// (waiting now, messages dropped ever)
+    pub fn bytes_and_dropped(&self) -> (usize, u64) {
+        let queue = self.queue.lock();
+        (queue.bytes, queue.dropped)
+    }
+
+    /// A message that cannot be sent at all.
+    pub fn refuse(&self) {
+        self.queue.lock().dropped += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::framing::encode;
 
     const AGE: Duration = Duration::from_secs(1);
 
+    /// Each one message of five bytes, ten in all.
     fn chunks(bytes: &[u8]) -> Vec<Bytes> {
-        bytes.iter().map(|byte| Bytes::from(vec![*byte; 10])).collect()
+        bytes.iter().map(|byte| encode(&[*byte; 5])).collect()
     }
 
     fn taken(lane: &Lane) -> Vec<u8> {
         let mut all = Vec::new();
         while let Poll::Ready(chunk) = lane.poll_take(Waker::noop()) {
-            all.push(chunk[0]);
+            all.push(chunk[HEADER_BYTES]);
         }
         all
     }
@@ -145,7 +172,9 @@ mod tests {
         lane.put(chunks(b"cde"));
         lane.open(AGE);
         assert_eq!(taken(&lane), b"cde");
-        assert_eq!(lane.bytes(), 0);
+        assert_eq!(lane.bytes_and_dropped(), (0, 2));
+        lane.refuse();
+        assert_eq!(lane.bytes_and_dropped(), (0, 3));
     }
 
     #[test]
@@ -154,8 +183,8 @@ mod tests {
         lane.put(chunks(b"ab"));
         lane.open(AGE);
         assert_eq!(taken(&lane), b"b");
-        assert!(lane.try_put(Bytes::from(vec![b'c'; 100])).is_some());
-        assert!(lane.try_put(Bytes::from_static(b"d")).is_none());
+        assert!(lane.try_put(encode(&[b'c'; 100])).is_some());
+        assert!(lane.try_put(encode(b"d")).is_none());
         assert_eq!(taken(&lane), b"c");
     }
 
@@ -178,5 +207,14 @@ mod tests {
         lane.open(Duration::ZERO);
         lane.put(chunks(b"c"));
         assert_eq!(taken(&lane), b"c");
+        assert_eq!(lane.bytes_and_dropped(), (0, 2));
+    }
+
+    #[test]
+    fn of_a_chunk_that_is_dropped_every_message_counts() {
+        let lane = Lane::new(1);
+        lane.put(vec![[encode(b"a"), encode(b""), encode(b"bc")].concat().into()]);
+        lane.put(chunks(b"d"));
+        assert_eq!(lane.bytes_and_dropped().1, 3);
     }
 }

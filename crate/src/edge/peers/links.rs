@@ -27,18 +27,15 @@ pub struct PeerLinks {
     shared: Arc<Shared>,
 }
 
-/// (up, since in ms from the beginning of the links, refusal, queued bytes)
-type Link = (bool, u64, String, usize);
+/// (up, since in ms from the beginning of the links, refusal, queued bytes, messages dropped)
+type Link = (bool, u64, String, usize, u64);
 
 impl PeerLinks {
-    fn check(&self, message: &[u8]) -> PyResult<()> {
+    /// Whether it fits. An empty message is an error of the caller.
+    fn fits(&self, message: &[u8]) -> PyResult<bool> {
         match message.len() {
             0 => Err(PyValueError::new_err("an empty message says nothing")),
-            bytes if bytes > self.hub.limits.message_bytes_max => Err(PyValueError::new_err(format!(
-                "a message of {bytes} bytes, the limit is {}",
-                self.hub.limits.message_bytes_max
-            ))),
-            _ => Ok(()),
+            bytes => Ok(bytes <= self.hub.limits.message_bytes_max),
         }
     }
 }
@@ -114,8 +111,11 @@ impl PeerLinks {
         let mut packers: HashMap<u64, Packer> = HashMap::new();
         for (node, message) in &messages {
             let message = message.as_bytes();
-            self.check(message)?;
-            packers.entry(*node).or_default().push(message);
+            if self.fits(message)? {
+                packers.entry(*node).or_default().push(message);
+            } else if let Some(peer) = self.hub.peer(*node) {
+                peer.lane(LaneKind::Small).refuse();
+            }
         }
         self.hub.send(packers);
         Ok(())
@@ -123,8 +123,8 @@ impl PeerLinks {
 
     /// A message on the bulk lane. False: no room now, or no such node; nothing was taken.
     fn send_bulk(&self, node: u64, message: &[u8]) -> PyResult<bool> {
-        self.check(message)?;
-        let Some(peer) = self.hub.peer(node) else {
+        let fits = self.fits(message)?;
+        let Some(peer) = self.hub.peer(node).filter(|_| fits) else {
             return Ok(false);
         };
         let put = peer.lane(LaneKind::Bulk).try_put(encode(message));
@@ -154,7 +154,8 @@ impl PeerLinks {
             let mut standing = peer.standing.lock();
             standing.look(now);
             let since_ms = self.hub.ms_from_beginning(standing.since);
-            (peer.node, (standing.is_up, since_ms, standing.refusal.clone(), peer.lane(LaneKind::Small).bytes()))
+            let (queued, dropped) = peer.lane(LaneKind::Small).bytes_and_dropped();
+            (peer.node, (standing.is_up, since_ms, standing.refusal.clone(), queued, dropped))
         });
         links.collect()
     }
