@@ -63,7 +63,7 @@ def refuse_unavailable(
         return
     reason = "nexus-cluster-url is not set" if available is Availability.NEXUS else option.refusal
     if available is Availability.NO_EFFECT:
-        warnings.append(f"{where} has no effect")
+        warnings.append(f"{where} has no effect: {option.help}")
     elif available in (Availability.OTHER_ROLE, Availability.NEXUS) and in_yaml:
         warnings.append(f"{where} is ignored: {reason}")
     else:

@@ -38,7 +38,7 @@ def test_check_config_usable_prints_values_and_sources(capsys: pytest.CaptureFix
     lines = [line.split() for line in output.out.splitlines()]
     assert ["db-folder", "=", "/x", "#", "--dbFolder"] in lines
     assert ["drain-timeout", "=", "10000ms", "#", "default"] in lines
-    assert output.err == "[WARN] --nexus-node-state has no effect\n"
+    assert output.err == "[WARN] --nexus-node-state has no effect: a node finds out itself\n"
 
 
 @pytest.mark.parametrize(

@@ -159,5 +159,6 @@ def test_spelling_of_a_role_not_built_is_refused(load_from: Any, name: str, key:
     ("name", "key"), [(name, key) for key, old, _, state in ROWS if state is NONE for name in (key, *old.split())]
 )
 def test_spelling_without_effect_is_a_warning(load_from: Any, name: str, key: str) -> None:
-    """Old scripts still start the server."""
-    assert load_from(f"--{name}={value_for(name)}").warnings == [f"--{name} has no effect"]
+    """Old scripts still start the server, and it says why that does nothing."""
+    assert load_from(f"--{name}={value_for(name)}").warnings == [f"--{name} has no effect: {BY_KEY[key].help}"]
+    assert len(BY_KEY[key].help) > 10

@@ -74,9 +74,9 @@ def test_value_unusable_is_refused_with_its_text(load_from: Any, words: list[str
     ("yaml", "warning"),
     [
         ("repl-poll-interval: 100ms", "key repl-poll-interval is ignored: not available yet"),
-        ("nexus-snap-dir: /x", "key nexus-snap-dir has no effect"),
-        ("nexus-node-state: x", "key nexus-node-state has no effect"),
-        ("redisPort: 6379", "key redisPort has no effect"),
+        ("nexus-snap-dir: /x", "key nexus-snap-dir has no effect: snapshots pass <db-folder>/snap"),
+        ("nexus-node-state: x", "key nexus-node-state has no effect: a node finds out itself"),
+        ("redisPort: 6379", "key redisPort has no effect: there is no engine redis"),
     ],
 )
 def test_yaml_of_other_roles_is_ignored_with_a_warning(load_from: Any, yaml: str, warning: str) -> None:
