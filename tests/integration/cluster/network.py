@@ -12,6 +12,7 @@ deleted by the next one.
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +63,8 @@ class Network:
     def __init__(self) -> None:
         self._hub = _name(os.getpid(), "hub")
         self._made = [self._hub]
+        self._lost: Counter[tuple[str, str]] = Counter()
+        """By namespace and address: cuts that lose what it says to it."""
         ip("netns", "add", self._hub)
         ip("-n", self._hub, "link", "add", "bridge", "type", "bridge")
         ip("-n", self._hub, "link", "set", "bridge", "up")
@@ -92,18 +95,19 @@ class Network:
 
     @contextmanager
     def deaf(self, *pairs: tuple[NetworkServer, NetworkServer]) -> Iterator[None]:
-        """What the first says to the second of each pair is lost; the other way it arrives."""
+        """What the first says to the second of each pair is lost; the other way it arrives. Cuts may overlap."""
+        lost = [(sender.namespace, receiver.member_address.rpartition(":")[0]) for sender, receiver in pairs]
         try:
-            for sender, receiver in pairs:
-                self._neighbour("replace", sender, receiver, "lladdr", NOBODY, "nud", "permanent")
+            for namespace, host in lost:
+                self._lost[namespace, host] += 1
+                words = ("lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
+                ip("-n", namespace, "neighbour", "replace", host, *words)
             yield
         finally:
-            for sender, receiver in pairs:
-                self._neighbour("delete", sender, receiver)
-
-    def _neighbour(self, verb: str, sender: NetworkServer, receiver: NetworkServer, *words: str) -> None:
-        host = receiver.member_address.rpartition(":")[0]
-        ip("-n", sender.namespace, "neighbour", verb, host, *words, "dev", "eth0")
+            for namespace, host in lost:
+                self._lost[namespace, host] -= 1
+                if not self._lost[namespace, host]:
+                    ip("-n", namespace, "neighbour", "delete", host, "dev", "eth0")
 
     def close(self) -> None:
         _delete(self._made)
