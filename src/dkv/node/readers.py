@@ -2,8 +2,8 @@
 
 All together get one slice of work a turn, those first who have waited longest: a crowd holds up a call no longer than
 one reader does. What a reader has not taken waits at the edge, not here, and a full one is passed over. While the node
-has other work, each gets a slice every few milliseconds at most, a little more than was applied since the last: who is
-behind comes nearer, and writers lose little. Otherwise who is up to date gets a change in the turn that applied it,
+has other work, each gets a slice every few milliseconds at most, a little more than was applied since the last, and an
+entry that is larger counts against later ones: who is behind comes nearer, and writers lose little. Otherwise who is up to date gets a change in the turn that applied it,
 from a tail that all share.
 """
 
@@ -20,8 +20,12 @@ from dkv.services.turn import HistoryJob, HistoryRequest, Turn, View
 TURN_CHANGES_MAX = 1_000
 """Of all readers together: about 1 ms of a turn, which is what a call beside any number of them waits for."""
 BUSY_CHANGES_MIN = 16
+BUSY_CHANGES_PER_MS = 25
+"""For all readers together, a twentieth of the node's thread; or, for each, if that is more ..."""
 BUSY_SHARE = 1.1
-"""Of what was applied since the last slice."""
+"""... of what was applied since the last slice."""
+LATELY_MS = 10
+"""Who is far behind waits for so long after other work: whoever was just answered comes again."""
 BUSY_INTERVAL_MS = 5
 """Between two slices for one reader then: each costs a message, here and at the reader."""
 BUSY_WAIT_MS = 1
@@ -44,6 +48,8 @@ class Reader:
     fed_ms: int
     fed_number: int
     """The latest change when it was given its last slice."""
+    owed: int = 0
+    """Changes it was given beyond its slices: entries are never divided, and may be larger."""
 
     @property
     def has_room(self) -> bool:
@@ -58,6 +64,7 @@ class Readers:
         self._open: dict[int, Reader] = {}
         self._applied_number = 0
         self._looked_ms = 0
+        self._busy_ms = -LATELY_MS
         self._has_news = False
         self.has_more: bool = False
         """Some reader can be given more right now."""
@@ -108,6 +115,9 @@ class Readers:
         """A slice for every reader with room, when there is anything to give or to say."""
         if not self._open:
             return
+        if is_busy:
+            self._busy_ms = now.monotonic_ms
+        is_lately = now.monotonic_ms - self._busy_ms < LATELY_MS
         applied = view.change_number - self._applied_number
         self._applied_number = view.change_number
         is_time = now.monotonic_ms - self._looked_ms >= LOOK_INTERVAL_MS
@@ -115,22 +125,32 @@ class Readers:
             return
         self._looked_ms = now.monotonic_ms if is_time else self._looked_ms
         self._has_news = self.has_more = False
-        self.patience_ms = BUSY_WAIT_MS if is_busy else 0
+        self.patience_ms = BUSY_WAIT_MS if is_lately else 0
         left = TURN_CHANGES_MAX
         for reader in list(self._open.values()):
+            gives_way = is_busy or (is_lately and view.change_number - reader.place.next_number > TURN_CHANGES_MAX)
+            waited_ms = now.monotonic_ms - reader.fed_ms
             if not reader.has_room:
                 self._end_if_stuck(reader, turn, now)
-            elif left > 0 and not (is_busy and now.monotonic_ms - reader.fed_ms < BUSY_INTERVAL_MS):
-                share = left
-                if is_busy:
-                    share = BUSY_CHANGES_MIN + int((view.change_number - reader.fed_number) * BUSY_SHARE)
+            elif left > 0 and not (gives_way and waited_ms < BUSY_INTERVAL_MS):
+                share = self._small_share(reader, view, waited_ms) - reader.owed if gives_way else left
                 reader.fed_ms, reader.fed_number = now.monotonic_ms, view.change_number
-                left -= self._give(reader, turn, view, now, min(share, left))
+                if share > 0:
+                    taken = self._give(reader, turn, view, now, min(share, left))
+                    left -= taken
+                    reader.owed = max(0, taken - share) if gives_way else 0
+                else:
+                    reader.owed, self.has_more = -share, True
                 if reader.call_id in self._open:  # behind those whose turn did not come
                     self._open[reader.call_id] = self._open.pop(reader.call_id)
             else:
                 self.has_more = True
         self._close_tail()
+
+    def _small_share(self, reader: Reader, view: View, waited_ms: int) -> int:
+        """What a reader gets beside other work."""
+        applied = int((view.change_number - reader.fed_number) * BUSY_SHARE)
+        return BUSY_CHANGES_MIN + max(applied, BUSY_CHANGES_PER_MS * waited_ms // len(self._open))
 
     def _give(self, reader: Reader, turn: Turn, view: View, now: Now, changes_max: int) -> int:
         """What is at hand, up to a slice; returns how many changes that were looked at."""

@@ -334,10 +334,48 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
     turn = readers.Turn(0)
     home.node.sole.readers.feed(turn, view, now, is_busy=True)
     ((_, (message,)),) = turn.items
-    assert len(pb.StreamChangesResponse.FromString(message).changes) == 50  # 16, and nothing was applied: a whole entry
+    assert len(pb.StreamChangesResponse.FromString(message).changes) == 150  # 16, and 25 a millisecond: three entries
     assert home.node.sole.readers.has_more
     assert home.node.sole.readers.patience_ms == readers.BUSY_WAIT_MS
-    assert reader.take() == numbers(51, 300)
+    assert reader.take() == numbers(151, 300)
+
+
+def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writes(
+    house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was answered in a turn comes again right behind it, so that one is no time to catch up in; and an entry that is
+    larger than a share is paid for by later ones."""
+    monkeypatch.setattr(readers, "TURN_CHANGES_MAX", 60)
+    monkeypatch.setattr(readers, "BUSY_CHANGES_PER_MS", 1)
+    home = house()
+    for at in range(6):
+        home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
+    home.follow()
+    while not home.node.sole.readers.count:
+        home.node.turn(0)
+    take_fetched(home)
+    given = 0
+    for at in range(4):
+        home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
+        now = home.machine.clock.now()
+        view = home.node.sole.view(now)
+        turn = readers.Turn(0)
+        home.node.sole.readers.feed(turn, view, now, is_busy=at % 2 == 0)
+        given += sum(len(pb.StreamChangesResponse.FromString(each).changes) for _, (each,) in turn.items)
+    share = readers.BUSY_CHANGES_MIN + readers.BUSY_CHANGES_PER_MS * readers.BUSY_INTERVAL_MS
+    assert 50 <= given < 5 * share + 50  # one more, as it had waited before the first
+
+
+def test_reader_that_is_quite_up_to_date_waits_for_no_pause(house: Open) -> None:
+    """What is applied in a turn without calls is its at once, however lately there were some."""
+    home = house()
+    home.fill(3)
+    reader = home.follow()
+    assert reader.take() == numbers(1, 3)
+    now = home.machine.clock.now()
+    home.node.sole.readers.feed(readers.Turn(0), home.node.sole.view(now), now, is_busy=True)
+    home.put(b"next")
+    assert reader.take() == [4]
 
 
 def test_readers_share_a_turn_in_turns(house: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +384,8 @@ def test_readers_share_a_turn_in_turns(house: Open, monkeypatch: pytest.MonkeyPa
     home = house()
     home.fill(4)
     following = [home.follow() for _ in range(3)]
+    home.settle(1)
+    home.machine.clock.advance(readers.LATELY_MS)
     home.settle(60)
     assert [each.take() for each in following] == [numbers(1, 4)] * 3
 
@@ -359,6 +399,7 @@ def test_crowd_of_readers_shares_what_one_reader_may_get_in_a_turn(house: Open) 
     crowd = [home.follow(fromChangeNumber=1) for _ in range(20)]
     got = {each.call_id: 0 for each in crowd}
     while min(got.values()) < 8 * entry:
+        home.machine.clock.advance(readers.LATELY_MS)  # the calls that open them are work, too
         home.node.turn(0)
         home.life.log.step_disk()
         items = {call_id: home.life.edge.take_items(call_id) for call_id in got}
