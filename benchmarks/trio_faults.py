@@ -19,7 +19,6 @@ BEFORE_SECONDS, AFTER_SECONDS = 0.3, 1.2
 FULL_LOAD = Load(16, 64)
 STEADY_LOAD = Load(8, 16)
 LARGE_VALUE = random.Random(1).randbytes(100_000)
-LARGE_PUT = bodies.data(1, b"large") + bodies.data(2, LARGE_VALUE)
 LARGE_AT_ONCE = 16
 WARM_UP_SECONDS, LEVEL_SECONDS, CATCHING_UP_SECONDS_MAX = 1.0, 4.0, 90.0
 LEVEL_CHANGES = 5_000
@@ -138,12 +137,14 @@ def rate_until(leader: DkvNode, is_over: Callable[[int], bool], seconds_max: flo
 
 
 def write(leader: DkvNode, size: int) -> None:
-    """Puts of large values, until they are so many bytes together."""
+    """Puts of large values, until they are so many bytes together; a key each, or a snapshot would need only the last."""
     left = -(-size // len(LARGE_VALUE))
     with grpc.insecure_channel(leader.address) as channel:
         put: Any = channel.unary_unary(leader.calls["put"].path)
         while left > 0:
-            window = [put.future(LARGE_PUT, timeout=60) for _ in range(min(left, LARGE_AT_ONCE))]
+            numbers = range(left - min(left, LARGE_AT_ONCE), left)
+            puts = [bodies.data(1, b"large %d" % number) + bodies.data(2, LARGE_VALUE) for number in numbers]
+            window = [put.future(each, timeout=60) for each in puts]
             left -= len(window)
             for each in window:
                 each.result()
