@@ -137,7 +137,7 @@ def rate_until(leader: DkvNode, is_over: Callable[[int], bool], seconds_max: flo
 
 
 def write(leader: DkvNode, size: int) -> None:
-    """Puts of large values, until they are so many bytes together; a key each, or a snapshot would need only the last."""
+    """Puts of large values, until they are so many bytes together; a key each, or a snapshot were only the last."""
     left = -(-size // len(LARGE_VALUE))
     with grpc.insecure_channel(leader.address) as channel:
         put: Any = channel.unary_unary(leader.calls["put"].path)

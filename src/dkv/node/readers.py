@@ -3,8 +3,8 @@
 All together get one slice of work a turn, those first who have waited longest: a crowd holds up a call no longer than
 one reader does. What a reader has not taken waits at the edge, not here, and a full one is passed over. While the node
 has other work, each gets a slice every few milliseconds at most, a little more than was applied since the last, and an
-entry that is larger counts against later ones: who is behind comes nearer, and writers lose little. Otherwise who is up to date gets a change in the turn that applied it,
-from a tail that all share.
+entry that is larger counts against later ones: who is behind comes nearer, and writers lose little. Otherwise who is up
+to date gets a change in the turn that applied it, from a tail that all share.
 """
 
 from dataclasses import dataclass

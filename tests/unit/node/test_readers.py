@@ -343,7 +343,7 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
 def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writes(
     house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who was answered in a turn comes again right behind it, so that one is no time to catch up in; and an entry that is
+    """Who was answered in a turn comes again right behind it, so that is no time to catch up in; and an entry that is
     larger than a share is paid for by later ones."""
     monkeypatch.setattr(readers, "TURN_CHANGES_MAX", 60)
     monkeypatch.setattr(readers, "BUSY_CHANGES_PER_MS", 1)
