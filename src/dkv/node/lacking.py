@@ -4,6 +4,7 @@ Their leader has everything in its log, and cannot know. One that leads itself h
 voters in touch: at least one of any quorum has what it takes.
 """
 
+import logging
 from collections.abc import Mapping
 
 from dkv.node.hosted import Hosted
@@ -14,6 +15,9 @@ from dkv.wire.peer import Kind, pack_numbers
 
 ASK_MS = 1_000
 """Longer than a handing over takes, or its failure."""
+
+
+logger: logging.Logger = logging.getLogger("dkv.snapshots")
 
 
 class Lacking:
@@ -34,9 +38,10 @@ class Lacking:
                 self._ask(hosted)
 
     def _ask(self, hosted: Hosted) -> None:
-        own = hosted.replica.replica
+        own, index = hosted.replica.replica, hosted.unapplied[0][0]
+        logger.info("vBucket %d: entry %d restores what is not here: waits for a snapshot", hosted.vbucket, index)
         if not hosted.is_leader:
-            body = pack_numbers(own, hosted.unapplied[0][0])
+            body = pack_numbers(own, index)
             self._peering.tell(hosted.leader_node, Kind.SNAPSHOT_WANTED, hosted.vbucket, body)
             return
         voters = [each for each in sorted(hosted.replica.members[0]) if each != own]

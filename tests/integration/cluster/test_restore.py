@@ -1,14 +1,16 @@
 """Backups and restores of three real nodes: all have the restored data, whoever was asked and whoever was killed."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from tests.integration.cluster.nodes import Cluster, eventually
-from tests.integration.conftest import Server, Wire
+from tests.integration.cluster.nodes import Cluster, eventually, paused
+from tests.integration.conftest import ROOT, Server, Wire
 
 BACKUPS = "dkv.v1.Backups"
 SPREAD = 8
@@ -84,6 +86,32 @@ def test_follower_killed_during_a_restore_comes_back_to_the_restored_data(made: 
     made.settle()
     made.check_equal_at_rest()
     assert values(made, victim) == {b"old"}
+
+
+def test_follower_that_stood_still_during_a_restore_catches_up(made: Cluster, tmp_path: Path) -> None:
+    """It comes back while the others' logs still have the restore: it cannot apply that, and fetches a snapshot."""
+    leader, (follower, _) = made.leader_and_followers()
+    fill(made, leader, b"old")
+    take(made, leader, tmp_path / "backup")
+    fill(made, leader, b"new")
+    with paused(follower):
+        restore(made, leader, tmp_path / "backup")
+    made.settle()
+    made.check_equal_at_rest()
+    assert values(made, follower) == {b"old"}
+
+
+def test_dkvctl_restores_a_cluster(made: Cluster, tmp_path: Path) -> None:
+    """Asked of any node, in the words of the original."""
+    _, (follower, _) = made.leader_and_followers()
+    client = made.client(follower)
+    eventually(lambda: client("Put", key=b"k", value=b"old", timeout=5))
+    for words, said in (("--backup", "Successfully backed up\n"), ("--restore", "Successfully restored\n")):
+        command = [sys.executable, "-m", "dkv.cli.dkvctl", "-a", follower.address, words, str(tmp_path / "backup")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT / "src")
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+        eventually(lambda: client("Put", key=b"k", value=b"new", timeout=5))
+    made.check_equal_at_rest()
 
 
 def test_node_killed_during_its_restore_leaves_one_state_on_all(made: Cluster, tmp_path: Path) -> None:
