@@ -91,13 +91,13 @@ class Receiving:
             (rows.metadata_key(self.vbucket), encode_metadata(new)),
             (installed_key(self.vbucket), encode_installed(new.applied_index, new.applied_term)),
             (installing_key(self.vbucket), None),
-            (staging_key(self.vbucket), None),
         ]
         gone = [rows.slaves_range(self.vbucket), rows.members_range(self.vbucket)]
         if row is not None:
             gone.append(rows.block_range(decode_metadata(row).space))
-        if staging_row is not None:
-            gone.append(rows.block_range(decode_staged(staging_row).space))
+        if staging_row is not None and (staged := decode_staged(staging_row)).term < new.applied_term:
+            operations.append((staging_key(self.vbucket), None))  # else its command may still come
+            gone.append(rows.block_range(staged.space))
         self._store.write(RowBatch(operations, gone))
         self._store.sync()
 

@@ -164,7 +164,7 @@ class Hosted:
     @property
     def is_stuck(self) -> bool:
         """The next entry restores what is not staged here: only a snapshot helps (INVARIANTS 22)."""
-        return bool(self.unapplied) and not self.is_sole_member and self.replica.lacks(self.unapplied[0])
+        return bool(self.unapplied) and self.replica.lacks(self.unapplied[0]) and not self.is_sole_member
 
     @property
     def is_sole_member(self) -> bool:

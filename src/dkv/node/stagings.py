@@ -158,8 +158,9 @@ class Stagings:
         chunk, coming = parse_chunk(body), self._coming.get(vbucket)
         if coming is None or coming.receiving.staged.restore_id != chunk.snapshot_id:
             return
-        if self._vbuckets[vbucket].is_stuck:  # it is proposed, and what comes behind it is let go of already
-            self._forget(vbucket)
+        hosted = self._vbuckets[vbucket]
+        if hosted.is_stuck or hosted.replica.applied_term > coming.receiving.staged.term:
+            self._forget(vbucket)  # what comes behind its command is let go of already; or it never comes
             return
         receiving = coming.receiving
         if (full := self._disk.full(now)) is not None:

@@ -1,7 +1,10 @@
 """What a leader has staged, on its way in: only what was sent is taken, in order, and the row says when it is whole."""
 
+from dataclasses import replace
+
 import pytest
 
+from dkv.jobs.install_snapshot import Receiving
 from dkv.jobs.receive_staged import ReceivingStaged, parse_staged
 from dkv.jobs.send_snapshot import Sending
 from dkv.jobs.stage import named_spaces
@@ -9,6 +12,7 @@ from dkv.model.errors import InvalidRequest
 from dkv.ports.clock import Now
 from dkv.ports.store import RowBatch
 from dkv.storage.memory import MemoryStore
+from dkv.vbucket.metadata import encode_metadata
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.rows import data_range, expiry_row_key, prefix
 from dkv.vbucket.staging import Staged, decode_staged, encode_staged, staging_key
@@ -104,6 +108,23 @@ def test_second_restore_takes_the_place_of_the_first() -> None:
     assert second.staged.space != first.staged.space
     scan = store.scan(*data_range(first.staged.space))
     assert scan.take(10, 1_000) == []
+
+
+@pytest.mark.parametrize(("term", "stays"), [(STAGED.term, True), (STAGED.term + 1, False)])
+def test_snapshot_takes_away_only_what_is_staged_for_a_command_that_cannot_come(term: int, stays: bool) -> None:
+    """The leader of that term counts on it, and may propose behind the snapshot."""
+    offer, chunks = sent()
+    store, replica = made()
+    staging = ReceivingStaged(parse_staged(offer, VBUCKET)[1], replica, store)
+    for body in chunks:
+        staging.add(parse_chunk(body), rows_of(body))
+    metadata = encode_metadata(replace(replica.metadata(), applied_index=9, applied_term=term))
+    receiving = Receiving(Offer(b"s" * 16, 7, metadata, []), VBUCKET, store)
+    assert receiving.space != staging.staged.space
+    receiving.flip(7)
+    assert (store.get_many([staging_key(VBUCKET)]) != [None]) is stays
+    scan = store.scan(*data_range(staging.staged.space))
+    assert bool(scan.take(10, 1_000)) is stays
 
 
 @pytest.mark.parametrize(
