@@ -12,6 +12,7 @@ What a node that does not lead is asked for goes to the leader, one hop, and the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from dkv.cluster.formation import Standing
@@ -31,6 +32,8 @@ AUTOMATIC = 0
 """A joint state when more than one member changes, left by itself."""
 UNHEARD = 1 << 62
 """The lag of a replica that has not answered its leader yet, however short the log is."""
+_MEMBERS_OF: Callable[[Hosted], Conf] = attrgetter("replica.members")
+"""With a thousand vBuckets every look is a loop through all of them, so it is one that no Python is run for."""
 LOOK_MS = 100
 """Between two looks for changed directories: a newcomer hears of its group so late at most."""
 TELL_INTERVAL_MS = 1_000
@@ -70,6 +73,9 @@ class Membership:
         """What the network was told: address by node."""
         self._now_ms = self._told_ms = 0
         self._seen: dict[int, Conf] = {}
+        self._seen_ids: list[int] = []
+        """Their identities, which none that comes later has: an entry that changes no member may have moved one."""
+        self._with_learners: list[int] = []
         self._members: dict[int, Sequence[Member]] = {}
         """Of each directory, at the last look."""
         self._left: dict[tuple[int, int], tuple[Member, int]] = {}
@@ -103,7 +109,7 @@ class Membership:
         return Group(vbucket, replica.members, members, hosted.leader, hosted.term, lags)
 
     def unsettled(self) -> Sequence[int]:
-        return [vbucket for vbucket, hosted in self._hosted.items() if hosted.is_leading and hosted.replica.members[1]]
+        return [vbucket for vbucket in self._with_learners if self._hosted[vbucket].is_leading]
 
     def moved(self) -> Sequence[tuple[int, Moved]]:
         return self._moved
@@ -169,7 +175,7 @@ class Membership:
         self._now_ms = now.monotonic_ms
         if self._now_ms - self._looked_ms >= LOOK_MS:
             self._looked_ms = self._now_ms
-            if any(self._seen.get(vbucket) is not hosted.replica.members for vbucket, hosted in self._hosted.items()):
+            if list(map(id, map(_MEMBERS_OF, self._hosted.values()))) != self._seen_ids:
                 self._look()
             self._know()
         if self._now_ms - self._told_ms >= TELL_INTERVAL_MS:
@@ -214,7 +220,9 @@ class Membership:
 
     def _look(self) -> None:
         self._note_who_left()
-        self._seen = {vbucket: hosted.replica.members for vbucket, hosted in self._hosted.items()}
+        self._seen = dict(zip(self._hosted, map(_MEMBERS_OF, self._hosted.values()), strict=True))
+        self._seen_ids = list(map(id, self._seen.values()))
+        self._with_learners = [vbucket for vbucket, conf in self._seen.items() if conf[1]]
         directories = [hosted.replica.directory.members() for hosted in self._hosted.values()]
         self._nodes = {member.node: member for members in directories for member in members}
         if all(any(member.node == self.node_id for member in members) for members in directories):

@@ -226,6 +226,7 @@ def test_only_a_leader_with_learners_has_something_to_settle() -> None:
     for leads, learners, found in ((True, [40], [7]), (True, [], []), (False, [40], [])):
         bench = Bench(leads=leads)
         bench.hosted.replica.members = ([10, 20, 30], learners, [], [], False)
+        bench.membership.after_turn(Now(0, 1_000))
         assert bench.membership.unsettled() == found
     assert bench.membership.vbuckets() == [7]
     assert bench.membership.snapshots() == {(7, 20): 9}
