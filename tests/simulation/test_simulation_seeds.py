@@ -23,7 +23,7 @@ def test_simulation_seeds_keep_every_promise(nodes: int) -> None:
     """No schedule of faults makes the nodes break a promise, and the runs were not empty."""
     passed, failure = run_seeds(FIRST, 1_000_000, SECONDS, nodes=nodes)
     assert failure is None, str(failure)
-    assert sum(summary.acknowledged for summary in passed) > 20 * len(passed)
+    assert sum(summary.acknowledged for summary in passed) > 10 * len(passed)
     assert sum(summary.unknown for summary in passed) > 0
     assert sum(summary.lives for summary in passed) > 2 * len(passed)
     if nodes == 1:

@@ -11,10 +11,22 @@ from collections.abc import Mapping, Sequence
 from dkv.cluster.charter import CHARTER_KEY, CONTACTS_KEY, FIRST_VBUCKET, Charter, decode_charter, encode_charter
 from dkv.model.members import Member, decode_members, encode_members
 from dkv.node.opening import load_replica
+from dkv.ports.clock import Clock, Random
 from dkv.ports.store import RowBatch, Store
 from dkv.vbucket.directory import first_members
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.rows import decode_metadata_key, metadata_range
+
+ID_BYTES = 16
+
+
+def draw_charter(
+    members: tuple[Member, ...], name: str, vbuckets: int, history_id: bytes | None, clock: Clock, random: Random
+) -> Charter:
+    """Of a new cluster, which goes on with the history of a node that was on its own."""
+    cluster_id = random.bytes(ID_BYTES)
+    formed_ms = 0 if history_id else clock.now().wall_ms
+    return Charter(cluster_id, name, vbuckets, formed_ms, history_id or random.bytes(ID_BYTES), members)
 
 
 def read_charter(store: Store) -> Charter | None:

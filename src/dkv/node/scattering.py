@@ -8,7 +8,7 @@ and nothing else.
 |---|---|
 | MultiGet | one view of each vBucket; the pairs in the order of the request |
 | MultiPut | refused: it is atomic, and no two vBuckets are |
-| DeleteRange | each its part; not atomic. If some parts failed: the outcome is unknown |
+| DeleteRange | each its part; not atomic. If some parts failed, and some may not have: the outcome is unknown |
 | Iterate | a merged scan, opened when all vBuckets can be read on the terms that were asked for |
 """
 
@@ -233,12 +233,12 @@ def _count_down(scattered: Scattered, whole: list[Scattered]) -> None:
 
 
 def _end(scattered: Scattered, turn: Turn) -> None:
+    unknown = [finish for finish in scattered.failures if finish[1] == OutcomeUnknown.code]
     if not scattered.failures:
         scattered.merge(turn, scattered)
-    elif scattered.is_write and scattered.replies:
-        text = (
-            f"done in {len(scattered.replies)} vBuckets, not in {len(scattered.failures)}: {scattered.failures[0][2]}"
-        )
+    elif scattered.is_write and (scattered.replies or unknown):
+        reason = (unknown or scattered.failures)[0][2]
+        text = f"done in {len(scattered.replies)} vBuckets, not in {len(scattered.failures)}: {reason}"
         fail(turn, scattered.call_id, OutcomeUnknown(text))
     else:
         _, *why = scattered.failures[0]

@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 from dkv.cluster.charter import Charter
 from dkv.cluster.formation import Adopt, Form, Formation, Standing, Way
+from dkv.edge import Bell, EdgeLoopClient, EdgeServer
 from dkv.model.errors import ClusterRefused
-from dkv.model.members import Member
 from dkv.model.node_urls import url_of
-from dkv.node.founding import found, history_here, read_charter, read_contacts, vbuckets_here
+from dkv.node.founding import draw_charter, found, history_here, read_charter, read_contacts, vbuckets_here
+from dkv.node.hellos import Hellos
 from dkv.ports.clock import Clock, Random
 from dkv.ports.store import Store
 from dkv.server.addresses import cluster_address, listen_addresses
-from dkv.server.hellos import Hellos
 from dkv.server.notify import MORE_TIME, Notifier
 from dkv.server.signals import Signals
 from dkv.settings import ClusterWish, Settings
 from dkv.storage.folder import Folder
+from dkv.wire.methods import METHODS
 
-ID_BYTES = 16
 Tell = Callable[[str], None]
 
 
@@ -90,7 +90,8 @@ def _come_in(
     if isinstance(step, Adopt):
         charter, replicas, contacts = step
     else:
-        charter, replicas, contacts = _drawn(step.members, wish, history_here(store), forming), {}, ()
+        history_id, replicas, contacts = history_here(store), {}, ()
+        charter = draw_charter(step.members, wish.name, wish.vbuckets, history_id, forming.clock, forming.random)
     found(charter, folder.node_id, store, replicas, contacts)
     return charter
 
@@ -112,20 +113,15 @@ def _meet(formation: Formation, settings: Settings, forming: Forming) -> Form | 
         forming.notifier.tell(MORE_TIME)
         forming.tell(line)
 
-    hellos = Hellos(formation, listen_addresses(settings), forming.clock, tell)
+    edge = EdgeServer(Bell(), METHODS)
+    hellos = Hellos(formation, edge, EdgeLoopClient, forming.clock, tell)
     try:
+        for address in listen_addresses(settings):
+            edge.listen(address)
         while forming.signals.caught is None:
             if (step := hellos.turn()) is not None:
                 return step
         raise Stopped
     finally:
         hellos.close()
-
-
-def _drawn(members: tuple[Member, ...], wish: ClusterWish, history_id: bytes | None, forming: Forming) -> Charter:
-    """A new cluster, which goes on with the history of a node that was on its own."""
-    cluster_id = forming.random.bytes(ID_BYTES)
-    formed_ms = 0 if history_id else forming.clock.now().wall_ms
-    return Charter(
-        cluster_id, wish.name, wish.vbuckets, formed_ms, history_id or forming.random.bytes(ID_BYTES), members
-    )
+        edge.close()

@@ -30,7 +30,7 @@ def acknowledged_present(history: History, final: Mapping[bytes, bytes | None]) 
             possible = excuses.setdefault(entry.key, set())
             if entry.expires_at:
                 possible.add(None)
-            if call.is_unknown:
+            if call.has_hidden_number:
                 possible.add(call.written(entry))
             elif call.change_numbers and call.change_number > _number(last.get(entry.key)):
                 last[entry.key] = call
@@ -141,7 +141,7 @@ def _passed(history: History) -> list[int]:
 
 def _gaps(history: History, taken: Mapping[int, Call], latest: int) -> Iterator[str]:
     passed = _passed(history)
-    unknown = [call for call in history.calls if call.is_write and call.is_unknown]
+    unknown = [call for call in history.calls if call.has_hidden_number]
     fillers = sorted((passed[call.number] + 1 for call in unknown for _ in range(call.number_count)), reverse=True)
     free = 0
     for number in (n for n in range(1, latest + 1) if n not in taken):

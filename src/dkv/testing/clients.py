@@ -15,12 +15,14 @@ from dkv.model.errors import Code
 from dkv.testing.edge import Reply
 from dkv.testing.history import Call, Entry, History, Kind, Level
 from dkv.testing.protocol import MS, Method, Terms, record, request
+from dkv.vbucket.routing import vbucket_of
 
 Send = Callable[[Method, bytes], int]
 
 PLAIN_KEYS = tuple(b"k%d" % i for i in range(4))
 TTL_KEYS = tuple(b"t%d" % i for i in range(2))
-GROUP_KEYS = tuple(tuple(b"g%d/%s" % (g, member) for member in (b"a", b"b", b"c")) for g in range(2))
+GROUP_KEYS = ((b"g0/e", b"g0/s", b"g0/ac"), (b"g1/au", b"g1/bc", b"g1/bi"))
+"""Of up to four vBuckets those of a group lie in one, as a MultiPut needs, and the two groups in different ones."""
 GROUP_OF = {key: f"g{g}" for g, keys in enumerate(GROUP_KEYS) for key in keys}
 ALL_KEYS = PLAIN_KEYS + TTL_KEYS + tuple(GROUP_OF)
 ATTEMPTS_MAX = 8
@@ -53,8 +55,12 @@ class Client:
     acknowledged: int = 0
     levels: tuple[Level, ...] = ()
     """Of its reads; empty: there is one node, where all are the same."""
-    number_seen: int = 0
-    """The latest change it knows of: what it reads and writes says so."""
+    vbuckets: int = 1
+    """How many the keys are divided into."""
+    by_all: float = 0.0
+    """How many of its writes ask for the disks of all voters."""
+    numbers_seen: dict[int, int] = field(default_factory=dict)
+    """The latest change it knows of, by vBucket: what it reads and writes says so."""
     _method: Method = Method.GET
     _session: Session | None = None
     _sequence: int = 0
@@ -74,15 +80,27 @@ class Client:
         """Start this very operation; `act` sends it."""
         self.call = self.history.invoke(self.number, kind, entries)
         self._method, self._attempts, self._may_have_happened, self._session = method, 0, False, None
+        self.call.is_spread = method is Method.DELETE_RANGE and self.vbuckets > 1
+        if self.call.is_write:
+            self.call.by_all = self.by_all > 0 and self.rng.random() < self.by_all
         if self.call.is_write and self.has_session:
             self._sequence += 1
             name = b"c%d.%d" % (self.number, self._incarnation)
             self._session = Session(name, self._sequence, self._sequence if self._is_session_open else 0)
         elif self.levels and not self.call.is_write:
-            self.call.level = level = self.rng.choice(self.levels)
-            self.call.number_min = self.number_seen if level is Level.READ_YOUR_WRITES else 0
-            self.call.staleness_ms_max = self.rng.choice(STALENESS_MS) if level is Level.BOUNDED_STALENESS else 0
+            self._choose_level(self.call, {vbucket_of(entry.key, self.vbuckets) for entry in entries})
         return self.call
+
+    def _choose_level(self, call: Call, vbuckets: set[int]) -> None:
+        """A token is of one vBucket, and an Iterate of all."""
+        call.level = level = self.rng.choice(self.levels)
+        if level is Level.BOUNDED_STALENESS:
+            call.staleness_ms_max = self.rng.choice(STALENESS_MS)
+        elif level is Level.READ_YOUR_WRITES:
+            if self.vbuckets > 1 and (len(vbuckets) > 1 or self._method is Method.ITERATE):
+                call.level = Level.LINEARIZABLE
+            else:
+                call.number_min = self.numbers_seen.get(min(vbuckets), 0)
 
     def replied(self, reply: Reply) -> str:
         """The open attempt has ended with an answer."""
@@ -155,7 +173,7 @@ class Client:
         self._attempts += 1
         is_strong = self.call.level is Level.LINEARIZABLE if self.levels else self.call.number % 2 == 1
         terms = Terms(is_strong, self.call.number_min, self.call.staleness_ms_max)
-        message = request(self._method, self.call.entries, self._session, terms)
+        message = request(self._method, self.call.entries, self._session, terms, by_all=self.call.by_all)
         self.call_id = send(self._method, message)
         return f"{self._method.rsplit('/')[-1]} {self.call_id} attempt {self._attempts} of {self.call}"
 
@@ -194,4 +212,7 @@ class Client:
         values = call.seen if call.kind is Kind.GET else [entry.value for entry in call.entries]
         for entry, value in zip(call.entries, values, strict=True):
             self._last_seen[entry.key] = value or b""
-        self.number_seen = max(self.number_seen, call.change_number, call.applied)
+        if len(vbuckets := {vbucket_of(entry.key, self.vbuckets) for entry in call.entries}) == 1:
+            vbucket = vbuckets.pop()
+            known = self.numbers_seen.get(vbucket, 0)
+            self.numbers_seen[vbucket] = max(known, call.change_number, call.applied)

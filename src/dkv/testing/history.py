@@ -93,6 +93,10 @@ class Call:
     """It says that it saw what was acknowledged so long before it; None: it says nothing."""
     node: int = 0
     """Who answered."""
+    by_all: bool = False
+    """Of a write: it was to be on the disks of all voters before it was answered."""
+    is_spread: bool = False
+    """Of a write that several vBuckets had a part in: it took a number in each, and does not say which."""
     invoked_ms: int = 0
     """True time."""
     returned_ms: int = 0
@@ -106,6 +110,11 @@ class Call:
         return self.status in (Status.OPEN, Status.UNKNOWN)
 
     @property
+    def has_hidden_number(self) -> bool:
+        """It may have taken a change number that nobody was told."""
+        return self.is_write and (self.is_unknown or (self.is_spread and self.status is Status.OK))
+
+    @property
     def number_count(self) -> int:
         """Change numbers that it takes if it takes effect (INVARIANTS 10): a delete of many keys takes one."""
         return 1 if self.kind in (Kind.DELETE, Kind.RESTORE) else len(self.entries)
@@ -117,13 +126,15 @@ class Call:
     @property
     def change_numbers(self) -> range:
         """Those it took; empty when it took none or when that is not known."""
-        if not self.is_write or self.status is not Status.OK or not self.took_effect:
+        if not self.is_write or self.status is not Status.OK or not self.took_effect or self.is_spread:
             return range(0)
         return range(self.change_number - self.number_count + 1, self.change_number + 1)
 
     def __str__(self) -> str:
         keys = b",".join(entry.key for entry in self.entries).decode()
-        what = ",".join(str(v) for v in self.seen) if self.seen else self.entries[0].value.decode()
+        what = (
+            ",".join(str(v) for v in self.seen) if self.seen else ",".join(e.value.decode() for e in self.entries[:1])
+        )
         number = f" #{self.change_number}" if self.change_number else ""
         flag = "" if self.took_effect else " (no effect)"
         level = "" if self.level is Level.LINEARIZABLE else f" {self.level.value}"

@@ -88,6 +88,7 @@ class _Key:
     """Of acknowledged writes, ascending."""
     entries: list[tuple[Call, Entry]] = field(default_factory=list)
     unknown: list[tuple[Call, Entry]] = field(default_factory=list)
+    """Of writes that may have taken a number nobody was told."""
 
     def last(self, number: int) -> tuple[int, Call, Entry] | None:
         """The last acknowledged write at or below `number`."""
@@ -119,7 +120,7 @@ def _by_key(history: History) -> tuple[dict[bytes, _Key], list[int]]:
             key.numbers.append(numbers[position] if len(numbers) > 1 else numbers[0])
             key.entries.append((call, entry))
     for call in history.calls:
-        if call.is_write and call.is_unknown:
+        if call.has_hidden_number:
             for entry in call.entries:
                 keys.setdefault(entry.key, _Key()).unknown.append((call, entry))
     return keys, sorted(number for call in done for number in call.change_numbers)

@@ -5,12 +5,14 @@ services, edge, node. Only the parts differ. A life ends by a crash of the proce
 itself ends with `StorageFailed`, which is a crash that it chose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+from dkv.cluster.formation import Standing
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
+from dkv.node.founding import vbuckets_here
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.consensus import Conf
@@ -21,7 +23,7 @@ from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import SimulatedEdge
 from dkv.testing.log import Appended, LogDisk, SimulatedLog
-from dkv.testing.network import Network, SimulatedPeers
+from dkv.testing.network import Network
 from dkv.testing.random import SeededRandom, stream
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.retention import Retention
@@ -43,12 +45,12 @@ class Life:
     node: Node
     methods: dict[str, int]
     """Method number by path."""
-    commit_seen: int = 0
-    """For a checker: up to here it has looked."""
+    looked_at: dict[int, tuple[int, Conf]] = field(default_factory=dict)
+    """For a checker, by vBucket: up to here it has looked, and the members it has seen."""
 
     @property
     def replica(self) -> Replica:
-        """Of the vBucket; a snapshot brings another one."""
+        """Of the first vBucket."""
         return self.node.sole.replica
 
     def call(self, path: str, message: bytes) -> int:
@@ -70,38 +72,35 @@ class Machine:
         self.shelf: Shelf = Shelf(stream(seed, "backups"), self.store)
         self.life: Life | None = None
         self.lives: int = 0
-        self.node_id: int = self._rng.getrandbits(62) + 1
-        self.others: dict[int, str] = {}
-        """The addresses of the other nodes."""
-        self.appended: list[Appended] | None = None
-        """For a checker that takes it: what its logs were given."""
+        self.node_id: int = self._draw_node_id()
+        self.appended: list[Appended] = []
+        """For a checker that takes it: what its logs were given. Of one alone nothing is noted."""
         self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
         self._quick_share = stream(seed, "quick disk").choice((0.0, 0.0, 0.5, 0.9))
-
-    def form(self, conf: Conf, history_id: bytes, log_time: int) -> None:
-        """The first rows of a cluster's vBucket, as every member has them."""
-        self.store.write(Replica.first_rows(VBUCKET, self.node_id, history_id, conf, log_time))
-        self.store.sync()
 
     def start(self) -> Life:
         """Open what the disks hold; one alone stands for election. StorageFailed or OSError when a fault hits the
         opening."""
-        self.lives += 1
+        self._count_life()
         quick = stream(self._seed, f"quick disk {self.lives}")
         log = SimulatedLog(self.log_disk, self.appended, lambda: quick.random() < self._quick_share)
         raft = Raft(seed=self._rng.getrandbits(60))
         consensus = NativeConsensus(raft, cast(Any, log))
         random = SeededRandom(self._seed, f"node {self.lives}")
-        replica = open_vbucket(VBUCKET, self.node_id, self.store, consensus, self.clock, random)
-        services = Services(self._limits, NodeIdentity(role="master"))
+        first, *others = [
+            open_vbucket(vbucket, self.node_id, self.store, consensus, self.clock, random)
+            for vbucket in vbuckets_here(self.store) or [VBUCKET]
+        ]
+        services = Services(self._limits, NodeIdentity(role="master"), self._standing())
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
-        peers = None if self._network is None else self._meet(self._network)
+        peers = None if self._network is None else self._network.attach(self.node_id, self.clock)
         node = Node(
             edge=edge,
             consensus=consensus,
             store=self.store,
             clock=self.clock,
-            replica=replica,
+            replica=first,
+            others=others,
             services=services,
             limits=self._limits,
             backups=self.shelf,
@@ -109,6 +108,7 @@ class Machine:
             free_bytes_min=FREE_BYTES_MIN,
             retention=self.retention,
             peers=peers,
+            node_id=self.node_id,
         )
         if peers is None:
             consensus.campaign(VBUCKET)
@@ -116,11 +116,23 @@ class Machine:
         self.life = Life(log, raft, edge, node, methods)
         return self.life
 
-    def _meet(self, network: Network) -> SimulatedPeers:
-        peers = network.attach(self.node_id, self.clock)
-        for node, address in self.others.items():
-            peers.know(node, address)
-        return peers
+    def _count_life(self) -> None:
+        self.lives += 1
+
+    def _draw_node_id(self) -> int:
+        """As a folder does that is made."""
+        return self._rng.getrandbits(62) + 1
+
+    def _standing(self) -> Standing | None:
+        """What it is in its cluster; None: it has none."""
+        return None
+
+    def wipe(self) -> None:
+        """Other disks, with nothing on them: a folder is made, and with it the id of the node is drawn. No process
+        runs."""
+        self.log_disk, self.store = LogDisk(), MemoryStore()
+        self.shelf.store = self.store
+        self.node_id = self._draw_node_id()
 
     def crash_process(self) -> None:
         """kill -9: both disks keep what was written."""

@@ -26,6 +26,8 @@ class Terms(NamedTuple):
 
 
 NO_TERMS = Terms()
+BY_ALL = 1
+"""Acknowledgement by every voter."""
 STALENESS_UNKNOWN = (1 << 64) - 1
 
 
@@ -92,19 +94,26 @@ def _read_varint(message: bytes, position: int) -> tuple[int, int]:
     raise ValueError("the message is cut short")
 
 
-def request(method: Method, entries: tuple[Entry, ...], session: Session | None, terms: Terms = NO_TERMS) -> bytes:
+def request(
+    method: Method,
+    entries: tuple[Entry, ...],
+    session: Session | None,
+    terms: Terms = NO_TERMS,
+    *,
+    by_all: bool = False,
+) -> bytes:
     """The message of a call."""
-    first = entries[0]
+    first, end = entries[0], _session(session) + field(113, BY_ALL if by_all else 0)
     match method:
         case Method.PUT:
-            return _put(first) + _session(session)
+            return _put(first) + end
         case Method.MULTI_PUT:
-            return b"".join(field(1, _put(entry)) for entry in entries) + _session(session)
+            return b"".join(field(1, _put(entry)) for entry in entries) + end
         case Method.DELETE:
-            return field(1, first.key) + _session(session)
+            return field(1, first.key) + end
         case Method.CAS:
             message = field(1, first.key) + field(2, first.expected) + field(3, first.value)
-            return message + field(4, first.expires_at // MS) + _session(session)
+            return message + field(4, first.expires_at // MS) + end
         case Method.GET:
             return field(1, first.key) + _terms(terms, 2, 100, 102)
         case Method.MULTI_GET:
@@ -113,7 +122,7 @@ def request(method: Method, entries: tuple[Entry, ...], session: Session | None,
             return field(1, common_prefix(entries)) + _terms(terms, 100, 103, 104)
         case Method.DELETE_RANGE:
             prefix = common_prefix(entries)
-            return field(1, prefix) + field(2, prefix[:-1] + AFTER_SLASH) + _session(session)
+            return field(1, prefix) + field(2, prefix[:-1] + AFTER_SLASH) + end
 
 
 def record(history: History, call: Call, method: Method, reply: Reply) -> None:

@@ -78,8 +78,8 @@ def _run(world: World | ClusterWorld, steps: int) -> Summary:
     else:
         ClusterSchedule(world).run(steps)
         ClusterEnding(world).run()
-        nodes, lives, terms = len(world.members), world.lives, world.raft_checks.terms
-        backups = world.operator.done
+        nodes, lives, terms = len(world.members), world.lives, world.terms
+        backups = world.restorer.done
         snapshots = world.snapshots + sum(member.snapshots for member in world.members)
     digest = world.trace.digest()
     return Summary(digest, nodes, world.acknowledged, world.unknown, lives, backups, terms, snapshots)

@@ -34,6 +34,13 @@ class Installing(NamedTuple):
     """The sender's metadata row, as of the snapshot."""
 
 
+class Place(NamedTuple):
+    """An entry of the log."""
+
+    log_index: int
+    term: int
+
+
 def installing_key(vbucket: int) -> bytes:
     return INSTALLING_KIND + _U32.pack(vbucket)
 
@@ -66,14 +73,19 @@ def encode_installed(index: int, term: int) -> bytes:
     return _INSTALLED.pack(VERSION, index, term)
 
 
+def decode_installed(row: bytes) -> Place:
+    """Which entry the metadata row was at. Raises Corrupt."""
+    if len(row) != _INSTALLED.size or row[0] != VERSION:
+        raise Corrupt(f"installed: a row of {len(row)} bytes, or of a version not known to this release")
+    _, index, term = _INSTALLED.unpack(row)
+    return Place(index, term)
+
+
 def is_as_installed(metadata: Metadata, installed_row: bytes | None) -> bool:
     """Whether nothing was applied since the metadata row was flipped by an install. Raises Corrupt."""
     if installed_row is None:
         return False
-    if len(installed_row) != _INSTALLED.size or installed_row[0] != VERSION:
-        raise Corrupt(f"installed: a row of {len(installed_row)} bytes, or of a version not known to this release")
-    _, index, term = _INSTALLED.unpack(installed_row)
-    return (index, term) == (metadata.applied_index, metadata.applied_term)
+    return decode_installed(installed_row) == (metadata.applied_index, metadata.applied_term)
 
 
 def installed(sender: Metadata, replica: int, space: int) -> Metadata:

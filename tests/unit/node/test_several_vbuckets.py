@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 from tests.unit.node.test_cluster_turns import Member, Trio
 
+from dkv.model.errors import Code
 from dkv.model.limits import Limits
+from dkv.node.scattering import Scattering
+from dkv.services.turn import Turn
 from dkv.vbucket.routing import vbucket_of
 from dkv.wire import messages as pb
+from dkv.wire import methods
 
 COUNT = 4
 KEYS = [b"key %d" % number for number in range(20)]
@@ -109,6 +113,32 @@ def test_vbucket_without_a_leader_holds_up_its_own_keys_only(trio: Trio) -> None
     first = member.call("Get", pb.GetRequest(key=KEYS[0], readConsistency=level))
     assert trio.ask(member, "Get", pb.GetRequest(key=other, readConsistency=level)).code == 0
     assert member.reply(first) is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [
+        ((Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED), Code.DEADLINE_EXCEEDED),
+        ((Code.UNAVAILABLE, Code.OK), Code.DEADLINE_EXCEEDED),
+        ((Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED), Code.UNAVAILABLE),
+        ((Code.OK, Code.OK), Code.OK),
+    ],
+)
+def test_delete_range_is_refused_only_where_every_part_was(codes: tuple[Code, ...], code: Code) -> None:
+    """A part that is done, or that may be, makes the outcome of the whole unknown, whichever was told first."""
+    scattering = Scattering([methods.DELETE_RANGE_PATH], [1, 2], Limits())
+    turns = {vbucket: Turn(0) for vbucket in (1, 2)}
+    message = pb.DeleteRangeRequest(start=b"k", end=b"l").SerializeToString()
+    parts = [batch[1][0] for _, batch in scattering.route([(0, [7], [message])], turns, 1)]
+    for part, each in zip(parts, codes, strict=True):
+        if each is Code.OK:
+            turns[1].reply_ids.append(part)
+            turns[1].replies.append(b"")
+        else:
+            turns[1].finished.append((part, each, "why", b"", -1))
+    scattering.collect(turns[1])
+    told = dict.fromkeys(turns[1].reply_ids, Code.OK) | {each[0]: each[1] for each in turns[1].finished}
+    assert told == {7: code}
 
 
 @pytest.mark.parametrize(

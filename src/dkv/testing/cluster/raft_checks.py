@@ -9,6 +9,8 @@
 | state machine safety| what one calls committed at an index is what all others do                                  |
 | durability          | when an entry is first called committed, a quorum of disks has it, synced                   |
 
+The quorum may be that of the members before this turn, too: a change of them counts from the entry behind it on.
+
 Clients cannot see most of these break until much later, if at all.
 """
 
@@ -25,9 +27,10 @@ Written = tuple[int, int, bytes]
 
 
 class RaftChecks:
-    """Owned by the world of one run. Replicas are Raft ids."""
+    """Of one vBucket. Owned by the world of one run. Replicas are Raft ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, vbucket: int = VBUCKET) -> None:
+        self._vbucket = vbucket
         self._leaders: dict[int, int] = {}
         self._written: dict[tuple[int, int], Written] = {}
         self._committed: dict[int, int] = {}
@@ -45,15 +48,17 @@ class RaftChecks:
 
     def look(self, replica: int, life: Life, disks: Mapping[int, LogDisk]) -> Iterator[str]:
         """Complaints about one replica after its turn; `disks` are those of every replica that ever was."""
-        status: Mapping[str, Any] = life.raft.status(VBUCKET)
+        status: Mapping[str, Any] = life.raft.status(self._vbucket)
         if status["role"] == LEADER:
             yield from self._leads(replica, life, status["term"])
         yield from self._remembers(replica, status, disks[replica])
-        seen, life.commit_seen = life.commit_seen, status["commit"]
+        conf = status["conf"]
+        seen, conf_before = life.looked_at.get(self._vbucket, (0, conf))
+        life.looked_at[self._vbucket] = status["commit"], conf
         for index in range(max(seen, 1) + 1, status["commit"] + 1):
-            term = life.log.term_at(VBUCKET, index)
+            term = life.log.term_at(self._vbucket, index)
             if term is not None:
-                yield from self._is_committed(replica, index, term, status["conf"], disks)
+                yield from self._is_committed(replica, index, term, (conf_before, conf), disks)
 
     def appended(self, replica: int, news: Sequence[Appended]) -> Iterator[str]:
         """Complaints about what a log was given."""
@@ -66,7 +71,7 @@ class RaftChecks:
                 before = term
 
     def _remembers(self, replica: int, status: Mapping[str, Any], disk: LogDisk) -> Iterator[str]:
-        term, vote, _ = disk.synced[VBUCKET].hard_state
+        term, vote, _ = disk.synced[self._vbucket].hard_state
         if vote and term == status["term"] and vote != status["vote"]:
             yield f"replica {replica}: it has voted for {vote} in term {term}, and says {status['vote']} now"
 
@@ -79,30 +84,30 @@ class RaftChecks:
             yield f"election safety: {known} and {replica} both lead in term {term}"
 
     def _is_complete(self, replica: int, life: Life, term: int) -> Iterator[str]:
-        first = life.log.prev(VBUCKET)[0] + 1
+        first = life.log.prev(self._vbucket)[0] + 1
         for index, committed in self._committed.items():
-            if index >= first and committed < term and life.log.term_at(VBUCKET, index) != committed:
+            if index >= first and committed < term and life.log.term_at(self._vbucket, index) != committed:
                 yield f"leader completeness: {replica} leads in term {term} without entry {index}/{committed}"
 
     def _is_committed(
-        self, replica: int, index: int, term: int, conf: Conf, disks: Mapping[int, LogDisk]
+        self, replica: int, index: int, term: int, confs: Sequence[Conf], disks: Mapping[int, LogDisk]
     ) -> Iterator[str]:
         known = self._committed.get(index)
         if known is None:
             self._committed[index] = term
-            have = {each for each, disk in disks.items() if _has(disk, index, term)}
-            if not has_quorum(conf, have):
+            have = {each for each, disk in disks.items() if self.has(disk, index, term)}
+            if not any(has_quorum(conf, have) for conf in confs):
                 yield f"replica {replica}: entry {index}/{term} is called committed and durable on {sorted(have)} only"
         elif known != term:
             yield f"replica {replica}: state machine safety: entry {index} is committed in terms {known} and {term}"
+
+    def has(self, disk: LogDisk, index: int, term: int) -> bool:
+        """Whether the entry is on this disk, synced, or was before it was cut."""
+        log = disk.synced.get(self._vbucket)
+        return log is not None and (log.prev_index >= index or log.term_at(index) == term)
 
 
 def has_quorum(conf: Conf, have: set[int]) -> bool:
     """Whether these replicas are a majority of the voters; of both sets in a joint change."""
     voters, _, outgoing, _, _ = conf
     return all(2 * len(have.intersection(each)) > len(each) for each in (voters, outgoing) if each)
-
-
-def _has(disk: LogDisk, index: int, term: int) -> bool:
-    log = disk.synced.get(VBUCKET)
-    return log is not None and (log.prev_index >= index or log.term_at(index) == term)

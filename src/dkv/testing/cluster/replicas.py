@@ -19,12 +19,12 @@ Rows = dict[tuple[int, bytes], bytes]
 """By (which space of the block, key behind the space)."""
 
 
-def differences(members: Sequence[Member]) -> Iterator[str]:
-    """What the nodes do not agree on, though each has applied everything."""
-    first, wanted = members[0], _metadata(members[0].store)
+def differences(members: Sequence[Member], vbucket: int = VBUCKET) -> Iterator[str]:
+    """What the nodes do not agree on in a vBucket, though each has applied everything."""
+    first, wanted = members[0], _metadata(members[0].store, vbucket)
     rows = _rows(first.store, wanted.space)
     for member in members[1:]:
-        metadata = _metadata(member.store)
+        metadata = _metadata(member.store, vbucket)
         if _common(metadata) != _common(wanted):
             yield f"node {member.number} is at {metadata}, node {first.number} at {wanted}"
         yield from _unequal(first.number, rows, member.number, _rows(member.store, metadata.space))
@@ -38,8 +38,8 @@ def _unequal(one: int, rows: Rows, other: int, others: Rows) -> Iterator[str]:
             yield f"{NAMES[space]} {key!r} is {row!r} on node {one} and {other_row!r} on node {other}"
 
 
-def _metadata(store: MemoryStore) -> Metadata:
-    row = store.get_many([Replica.metadata_key(VBUCKET)])[0]
+def _metadata(store: MemoryStore, vbucket: int) -> Metadata:
+    row = store.get_many([Replica.metadata_key(vbucket)])[0]
     assert row is not None
     return decode_metadata(row)
 

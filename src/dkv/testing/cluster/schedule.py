@@ -18,6 +18,8 @@ from dkv.testing.world import Broken
 
 RESTART = 4.0
 """How often somebody sees to it that a machine runs."""
+CHANGING = 0.6
+"""How many runs have an operator who changes the members."""
 SETTLE_ROUNDS_MAX = 50
 ROUND_MS, LEADERLESS_MS = (0, 1, 5, 20), (30, 100, 200)
 """What a round takes."""
@@ -48,9 +50,11 @@ FAULTS = {
     "engine write fails": 0.1,
     "engine sync fails": 0.1,
     "opening fails": 0.1,
+    "snapshot is interrupted": 1.0,
     "row is damaged": 0.2,
     "copy of a backup fails": 0.1,
     "backup is damaged": 0.1,
+    "disk is lost": 0.3,
 }
 """How often each happens in a run that has it; all turns of all nodes have 40."""
 
@@ -63,7 +67,7 @@ class ClusterSchedule:
         self._steps: dict[str, Callable[[], None]] = self._ordinary() | self._faults()
         self.weights: dict[str, float] = {
             "turn": 20.0,
-            "round": self._rng.choice([5.0, 20.0, 40.0]),
+            "round": self._rng.choice([10.0, 40.0, 80.0]),
             "client": self._rng.choice([10.0, 30.0]),
             "disk": 10.0,
             "time": 5.0,
@@ -71,9 +75,14 @@ class ClusterSchedule:
             "start": RESTART,
             "relief": RELIEF,
             "follower": self._rng.choice([1.0, 6.0]),
-            "operator": self._rng.choice([0.0, 2.0, 5.0]),
         }
         self.weights |= {name: weight for name, weight in FAULTS.items() if self._rng.random() < 0.4}
+        if self._rng.random() < CHANGING:
+            self.weights |= {"operator": self._rng.choice([1.0, 3.0]), "bring back": 0.5}
+        else:
+            self.weights.pop("disk is lost", None)  # nobody would bring it back
+            if len(world.vbuckets) == 1:
+                self.weights["restorer"] = self._rng.choice([0.0, 2.0, 5.0])
         for member in world.members:
             world.start(member)
 
@@ -96,8 +105,10 @@ class ClusterSchedule:
             "settle": self._settle,
             "start": lambda: world.start(self._any()),
             "relief": self._relief,
-            "operator": lambda: world.operate(self._any()),
+            "restorer": lambda: world.back_up_or_restore(self._any()),
             "follower": lambda: world.follow(rng.choice(world.followers)),
+            "operator": world.operate,
+            "bring back": world.bring_back,
         }
 
     def _faults(self) -> dict[str, Callable[[], None]]:
@@ -130,9 +141,11 @@ class ClusterSchedule:
                 self._any().store, "fail_next_write", StorageFailed("simulated write")
             ),
             "engine sync fails": lambda: setattr(self._any().store, "fail_next_sync", StorageFailed("simulated sync")),
+            "snapshot is interrupted": self._interrupt_snapshot,
             "row is damaged": lambda: world.damage(self._any()),
             "copy of a backup fails": lambda: setattr(self._any().shelf, "copy_fails", True),
             "backup is damaged": lambda: setattr(self._any().shelf, "is_damaged", True),
+            "disk is lost": lambda: world.lose_disk(self._any()),
             "opening fails": self._opening_fails,
         }
 
@@ -153,7 +166,14 @@ class ClusterSchedule:
         self._world.round(self._rng.choice(ROUND_MS if self._is_led() else LEADERLESS_MS))
 
     def _is_led(self) -> bool:
-        return any(member.leads for member in self._world.members)
+        led = {
+            hosted.vbucket
+            for member in self._world.members
+            if member.life is not None and not member.is_paused
+            for hosted in member.life.node.vbuckets.values()
+            if hosted.is_leader
+        }
+        return len(led) == len(self._world.vbuckets)
 
     def _relief(self) -> None:
         """One thing that was wrong is over."""
@@ -171,7 +191,7 @@ class ClusterSchedule:
                 member.store.pressure_now, member.has_slow_disk = NO_PRESSURE, False
 
     def _end(self, member: Member, why: str) -> None:
-        if member.life is not None:
+        if member.is_running:
             self._world.end_life(member, why, member.crash_process if why == "crash" else member.power_loss)
 
     def _reboot(self) -> None:
@@ -204,6 +224,23 @@ class ClusterSchedule:
     def _stream_breaks(self) -> None:
         self._world.network.break_stream()
         self._world.trace.add("a stream breaks")
+
+    def _interrupt_snapshot(self) -> None:
+        """Something happens to a machine that sends or takes one just now: to the process, or to its next write or
+        sync, which may be that of the flip."""
+        busy = [member for member in self._world.members if member.has_snapshot_under_way]
+        if not busy:
+            return
+        member = self._rng.choice(busy)
+        match self._rng.randrange(4):
+            case 0:
+                self._end(member, "crash")
+            case 1:
+                self._end(member, "power loss")
+            case 2:
+                member.store.fail_next_sync = StorageFailed("simulated sync in an install")
+            case _:
+                member.store.fail_next_write = StorageFailed("simulated write in an install")
 
     def _opening_fails(self) -> None:
         """The next process meets a failing disk in its opening, if it gets to that point; its successor does not."""

@@ -7,24 +7,41 @@ The steps say how; which of them comes when is the business of `cluster.schedule
 from collections.abc import Callable, Sequence
 from random import Random
 
-from dkv.model.errors import Code, Corrupt, StorageFailed
+from dkv.cluster.charter import Charter
+from dkv.cluster.formation import Way
+from dkv.model import members as model
+from dkv.model.errors import ClusterRefused, Code, Corrupt, StorageFailed
 from dkv.model.limits import Limits
-from dkv.ports.consensus import Conf
+from dkv.storage.memory import MemoryStore
 from dkv.testing.clients import Client
 from dkv.testing.clock import START_WALL_MS
+from dkv.testing.cluster.lines import Lines, Request
 from dkv.testing.cluster.member import Member
+from dkv.testing.cluster.members import Members
+from dkv.testing.cluster.newcomer import METHOD_OF, NAME, Wish, address_of
+from dkv.testing.cluster.operator import Operator
 from dkv.testing.cluster.raft_checks import RaftChecks
 from dkv.testing.cluster_restores import ClusterOperator
 from dkv.testing.edge import Reply
 from dkv.testing.follower import RESUMED_AFTER, Follower
-from dkv.testing.history import History, Level, Status
-from dkv.testing.machine import VBUCKET, Life
+from dkv.testing.history import Call, History, Kind, Level, Status
+from dkv.testing.log import LogDisk
+from dkv.testing.machine import Life
 from dkv.testing.network import Network
 from dkv.testing.random import stream
 from dkv.testing.trace import Trace
 from dkv.testing.world import LEAVES, Broken
+from dkv.vbucket.entry import decode_entry
+from dkv.vbucket.installing import decode_installed, installed_key
+from dkv.vbucket.routing import vbucket_of
 
 CLIENTS = 5
+VBUCKETS = (1, 1, 2, 3, 4)
+SPARES = (0, 1, 2)
+FORMED = 0.7
+"""How many clusters are there when a run begins; the others have to form."""
+BY_ALL = 0.2
+"""How many writes wait for the disks of all voters."""
 FAITHFUL = 0.8
 """How often a client asks the node again that it asked before."""
 SLOW = 0.05
@@ -40,41 +57,88 @@ class ClusterWorld:
         self.rng: Random = stream(seed, "schedule")
         self.trace: Trace = Trace()
         self.history: History = History()
-        self.raft_checks: RaftChecks = RaftChecks()
         self.network: Network = Network(stream(seed, "network"))
+        self.vbuckets: range = range(1, 1 + stream(seed, "vbuckets").choice(VBUCKETS))
+        self.raft_checks: dict[int, RaftChecks] = {vbucket: RaftChecks(vbucket) for vbucket in self.vbuckets}
         limits = Limits(entry_bytes_max=self.rng.choice([150, 1 << 20]))
-        self.members: list[Member] = [Member(number, seed, limits, self.network) for number in range(1, count + 1)]
-        self.history_id: bytes = stream(seed, "history").randbytes(16)
-        self._form()
+        spares = stream(seed, "spares").choice(SPARES)
+        self.members: list[Member] = [
+            Member(number, seed, limits, self.network) for number in range(1, 1 + count + spares)
+        ]
+        """Every machine; those behind the first `count` are empty at the beginning and not started."""
+        self.lines: Lines = Lines(self.network, self._reaches, lambda number: self.members[number - 1].is_running)
+        self.known: Members = Members(self.vbuckets)
+        self.operator: Operator = Operator(stream(seed, "operator"), self.members, self.known)
+        self._asked: dict[tuple[int, int], Request] = {}
+        """What other machines have asked the process on one, by its number and the call there."""
+        self._disks: dict[int, dict[int, LogDisk]] = {vbucket: {} for vbucket in self.vbuckets}
+        """By vBucket and replica, of every replica that ever was."""
+        self._begin(seed, count)
         self.clients: list[Client] = [
-            Client(number, stream(seed, f"client {number}"), self.history, number % 2 == 0, levels=tuple(Level))
+            Client(
+                number,
+                stream(seed, f"client {number}"),
+                self.history,
+                number % 2 == 0,
+                levels=tuple(Level),
+                vbuckets=len(self.vbuckets),
+                by_all=BY_ALL,
+            )
             for number in range(CLIENTS)
         ]
-        self.prober: Client = Client(CLIENTS, stream(seed, "prober"), self.history, False, levels=(Level.LINEARIZABLE,))
+        self.prober: Client = Client(
+            CLIENTS,
+            stream(seed, "prober"),
+            self.history,
+            has_session=False,
+            levels=(Level.LINEARIZABLE,),
+            vbuckets=len(self.vbuckets),
+        )
         """Asks alone, at the end; it has no session that a crash could have lost."""
         self.everyone: list[Client] = [*self.clients, self.prober]
         self.followers: list[Follower] = [
             Follower(number, stream(seed, f"follower {number}"), prefix, NOT_APPLIED_YET)
             for number, prefix in enumerate((b"", b"g"))
         ]
-        self.operator: ClusterOperator = ClusterOperator(
-            CLIENTS + 1, stream(seed, "operator"), self.history, self.members
+        self.restorer: ClusterOperator = ClusterOperator(
+            CLIENTS + 1, stream(seed, "restorer"), self.history, self.members
         )
         self.snapshots: int = 0
         """Installed in lives that are over."""
+        self.refused: int = 0
+        """Starts of empty nodes that met a cluster which knew them as something else."""
+        self.wiped: int = 0
         self._clocks_were_seen()
 
-    def _form(self) -> None:
-        """Every member has the same first rows."""
-        conf: Conf = ([member.node_id for member in self.members], [], [], [], False)
-        for member in self.members:
-            member.form(conf, self.history_id, START_WALL_MS)
-            member.others = {each.node_id: str(each.number) for each in self.members if each is not member}
+    def _begin(self, seed: int, count: int) -> None:
+        """The first machines are told of each other. In some runs they have to form the cluster, in others they are
+        there."""
+        rng, first = stream(seed, "forming"), self.members[:count]
+        for member in first:
+            others = tuple(each.number for each in first if each is not member)
+            member.wish = Wish(Way.FORM, others, len(self.vbuckets))
+        if rng.random() < FORMED:
+            members = [
+                model.Member(each.node_id, each.node_id, address_of(each.number), each.url)
+                for each in sorted(first, key=lambda each: address_of(each.number))
+            ]
+            ids = rng.randbytes(16), rng.randbytes(16)
+            charter = Charter(ids[0], NAME, len(self.vbuckets), START_WALL_MS, ids[1], tuple(members))
+            for member in first:
+                member.found(charter)
+
+    def _reaches(self, sender: int, receiver: int) -> bool:
+        return self.network.reaches(self.members[sender - 1].node_id, self.members[receiver - 1].node_id)
 
     @property
     def in_use(self) -> list[Member]:
-        """The machines that nobody has given up."""
-        return [member for member in self.members if not member.is_out]
+        """The machines with a part in the cluster that nobody has given up."""
+        here = self.known.anywhere()
+        return [member for member in self.members if member.node_id in here and not member.is_out]
+
+    @property
+    def terms(self) -> int:
+        return sum(checks.terms for checks in self.raft_checks.values())
 
     @property
     def acknowledged(self) -> int:
@@ -92,21 +156,34 @@ class ClusterWorld:
 
     def start(self, member: Member) -> None:
         """A process on this machine, unless there is one; a fault that hits the opening ends it like any other."""
-        if member.life is not None or member.is_out:
+        if member.is_running or member.is_out or member.is_refused or member.wish is None:
             return
         try:
-            member.start()
-            self._add(member, f"life {member.lives} begins")
+            member.begin(self.lines)
+            self._began(member)
         except Corrupt as failure:
             self._take_out(member, failure)
         except (StorageFailed, OSError) as failure:
             self.end_life_somehow(member, f"opening failed: {failure}")
 
+    def _began(self, member: Member) -> None:
+        self._add(member, f"life {member.lives} begins")
+        if (life := member.life) is not None:
+            for hosted in life.node.vbuckets.values():
+                self._disks[hosted.vbucket][hosted.replica.replica] = member.log_disk
+
     def turn(self, member: Member) -> None:
         """One turn of this node, if it runs; its answers reach the clients."""
+        if member.newcomer is not None and not member.is_paused:
+            self._turn_newcomer(member)
+            return
         if (life := member.life) is None or member.is_paused:
             return
         life.edge.now_ms = self.network.now_ms
+        for request in self.lines.arrived(member.number):
+            if request.path in life.methods:
+                call_id = life.call(request.path, request.message)
+                self._asked[member.number, call_id] = request
         try:
             life.node.turn(0)
         except Corrupt as failure:
@@ -116,11 +193,47 @@ class ClusterWorld:
             self.end_life_somehow(member, f"the node ends: {failure}")
             return
         self._add(member, f"turn, applied {life.replica.applied_index}, log time {life.replica.log_time}")
-        self.operator.diary.note(life.replica, member.store)
+        self.restorer.diary.note(life.replica, member.store)
         self._deliver(member)
         if member.goes_on_after_failure():
             raise Broken(f"node {member.number} went on after a write or sync of its log had failed")
+        self.known.look(life)
         self._check_raft(member)
+
+    def _turn_newcomer(self, member: Member) -> None:
+        """One round of hellos; at the end of them a node begins."""
+        newcomer = member.newcomer
+        assert newcomer is not None
+        for request in self.lines.arrived(member.number):
+            call_id = newcomer.edge.call(METHOD_OF[request.path], request.message)
+            self._asked[member.number, call_id] = request
+        try:
+            has_charter = newcomer.turn()
+            for reply in newcomer.edge.take_replies():
+                self._answer(member, reply)
+            if not has_charter:
+                return
+            self._hang_up(member)
+            member.become_node()
+            self._began(member)
+        except ClusterRefused as refusal:
+            self.end_life(member, f"refused: {refusal}", member.crash_process)
+            member.is_refused = True
+            self.refused += 1
+        except (StorageFailed, OSError) as failure:
+            self.end_life_somehow(member, f"the newcomer ends: {failure}")
+
+    def _hang_up(self, member: Member) -> None:
+        """Lines from and to this machine break."""
+        self.lines.ended(member.number)
+        self._asked = {asked: request for asked, request in self._asked.items() if asked[0] != member.number}
+
+    def _answer(self, member: Member, reply: Reply) -> bool:
+        """To another machine, if that has asked."""
+        request = self._asked.pop((member.number, reply.call_id), None)
+        if request is not None:
+            self.lines.answered(request, reply.code, reply.message, reply.reason)
+        return request is not None
 
     def step_disk(self, member: Member) -> None:
         """One step of one of the disks of this machine."""
@@ -143,21 +256,52 @@ class ClusterWorld:
         self.snapshots += member.snapshots
         ending()
         member.be_as_new()
+        self._hang_up(member)
         callers: list[Client | Follower] = [*self.everyone, *self.followers]
         for each in callers:
             if each.call_id is not None and each.at == member.number:
                 each.lost()
         if self.operator.call_id is not None and self.operator.at == member.number:
-            self.operator.lost()
+            self.operator.lost(self.network.now_ms)
+        if self.restorer.call_id is not None and self.restorer.at == member.number:
+            self.restorer.lost()
 
     def damage(self, member: Member) -> None:
-        """A row of this machine is not any more what was written. Only while the others are a quorum without it."""
-        harmed = [each for each in self.members if each.is_out or each.store.damaged]
-        if member in harmed or 2 * len(harmed) + 2 > len(self.members):
+        """A row of this machine is not any more what was written. Only while the others are a majority without it."""
+        if not self.operator.may_harm(member, self.network.now_ms):
             return
         if (key := member.any_row(self.rng)) is not None:
             member.store.damaged.add(key)
             self._add(member, f"the row of {key.hex()} is damaged")
+
+    def lose_disk(self, member: Member) -> None:
+        """This machine has an empty disk from now on, and is started as it was before, or to join. Only while the
+        others are a majority without it."""
+        if member.node_id not in self.known.anywhere() or not self.operator.may_harm(member, self.network.now_ms):
+            return
+        self.wipe(member, "its disk is lost")
+        self.wiped += 1
+        if self.rng.random() < 0.3:
+            member.wish = self.operator.wish(member, len(self.vbuckets)) or member.wish
+
+    def wipe(self, member: Member, why: str) -> None:
+        self.end_life(member, why, member.power_loss)
+        member.wipe()
+
+    def operate(self) -> None:
+        """The operator, if it waits for nothing, asks for a change of members."""
+        if self.operator.call_id is None and (line := self.operator.act(self.network.now_ms)):
+            self.trace.add(f"operator: {line}")
+
+    def bring_back(self) -> None:
+        """A machine without a part in the cluster begins anew, empty."""
+        member = self.operator.brought_back()
+        wish = None if member is None else self.operator.wish(member, len(self.vbuckets))
+        if member is not None and wish is not None:
+            self.wipe(member, "it begins anew")
+            member.wish = wish
+            self._add(member, f"is to come in: {wish}")
+            self.start(member)
 
     def _take_out(self, member: Member, failure: Corrupt) -> None:
         """A node that has found damage ends, and its machine is not used any more."""
@@ -172,25 +316,33 @@ class ClusterWorld:
 
     def pause(self, member: Member, is_paused: bool) -> None:
         """The process is stopped in its tracks, or goes on."""
-        if member.life is not None and member.is_paused is not is_paused:
+        if member.is_running and member.is_paused is not is_paused:
             member.is_paused = is_paused
             self.network.pause(member.node_id, is_paused)
             self._add(member, "is paused" if is_paused else "goes on")
 
     def transfer(self, leader: Member, to: Member) -> None:
         """An operator asks `leader`, if it leads, to hand over."""
-        if leader.life is not None and leader.life.raft.transfer_leader(VBUCKET, to.node_id):
-            self._add(leader, f"hands over to {to.number}")
+        if leader.life is None:
+            return
+        for hosted in leader.life.node.vbuckets.values():
+            heir = next((each for each in hosted.replica.directory.members() if each.node == to.node_id), None)
+            if heir is not None and leader.life.raft.transfer_leader(hosted.vbucket, heir.replica):
+                self._add(leader, f"hands vBucket {hosted.vbucket} over to {to.number}")
 
     def _deliver(self, member: Member) -> None:
         life = member.life
         assert life is not None
         for reply in life.edge.take_replies():
+            if self._answer(member, reply):
+                continue
+            if self.operator.call_id == reply.call_id and self.operator.at == member.number:
+                self.trace.add(f"reply to the operator: {self.operator.replied(reply, self.network.now_ms)}")
             for client in self.everyone:
                 if client.call_id == reply.call_id and client.at == member.number:
                     self._reply(client, member, reply)
-            if self.operator.call_id == reply.call_id and self.operator.at == member.number:
-                self.trace.add(f"reply to the operator: {self.operator.replied(reply)}")
+            if self.restorer.call_id == reply.call_id and self.restorer.at == member.number:
+                self.trace.add(f"reply to the restorer: {self.restorer.replied(reply)}")
             for follower in self.followers:
                 if follower.call_id == reply.call_id and follower.at == member.number:
                     line = follower.replied(reply, life.replica.history_id)
@@ -199,19 +351,39 @@ class ClusterWorld:
             raise Broken("; ".join(life.edge.violations))
 
     def _reply(self, client: Client, member: Member, reply: Reply) -> None:
-        assert client.call is not None
-        client.call.node = member.node_id
+        call = client.call
+        assert call is not None
+        call.node = member.node_id
         self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
+        if call.by_all and call.kind is Kind.PUT and call.change_numbers:
+            self._check_all(call)
         if reply.code != Code.OK:
             client.at = 0
 
+    def _check_all(self, call: Call) -> None:
+        """Every voter has on disk what was acknowledged for all: in its log, or in a snapshot that it has installed.
+        Not where the voters may have changed meanwhile."""
+        if self.wiped or self.operator.asked:
+            return
+        vbucket = vbucket_of(call.entries[0].key, len(self.vbuckets))
+        checks, disks = self.raft_checks[vbucket], self._disks[vbucket]
+        place = next((found for disk in disks.values() if (found := _place_of(call, disk, vbucket))), None)
+        stores = {id(member.log_disk): member.store for member in self.members}
+        lacking = [
+            replica
+            for replica, disk in disks.items()
+            if place and not checks.has(disk, *place) and _installed_index(stores[id(disk)], vbucket) < place[0]
+        ]
+        if lacking:
+            raise Broken(f"acknowledged for all, and not on disk at {lacking}: {call}")
+
     def _check_raft(self, member: Member) -> None:
         assert member.life is not None
-        disks = {each.node_id: each.log_disk for each in self.members}
-        complaints = [
-            *self.raft_checks.appended(member.node_id, member.appended),
-            *self.raft_checks.look(member.node_id, member.life, disks),
-        ]
+        complaints: list[str] = []
+        for vbucket, hosted in member.life.node.vbuckets.items():
+            checks, replica = self.raft_checks[vbucket], hosted.replica.replica
+            complaints += checks.appended(replica, [each for each in member.appended if each.group == vbucket])
+            complaints += checks.look(replica, member.life, self._disks[vbucket])
         member.appended.clear()
         if complaints:
             raise Broken("\n".join(complaints[:5]))
@@ -231,14 +403,14 @@ class ClusterWorld:
     def _choose(self, who: Client | Follower, rng: Random, members: Sequence[Member]) -> Member:
         known = next((each for each in self.members if each.number == who.at and each.life is not None), None)
         if known is None or members or rng.random() > FAITHFUL:
-            known = rng.choice(members or self.members)
+            known = rng.choice(members or [each for each in self.members if each.wish is not None])
             who.at = known.number
         return known
 
-    def operate(self, member: Member) -> None:
-        """The operator, if it waits for nothing, asks this node for a backup or a restore."""
-        if self.operator.call_id is None and member.life is not None:
-            self._add(member, f"the operator asks: {self.operator.ask(member, member.life.call)}")
+    def back_up_or_restore(self, member: Member) -> None:
+        """Who does that, if he waits for nothing, asks this node for a backup or a restore."""
+        if self.restorer.call_id is None and member.life is not None:
+            self._add(member, f"the restorer asks: {self.restorer.ask(member, member.life.call)}")
 
     def follow(self, follower: Follower, *, leaves: float = LEAVES) -> None:
         """`follower` opens its stream, or takes what has come, or leaves without a word."""
@@ -301,3 +473,20 @@ class ClusterWorld:
 
     def _clocks_were_seen(self) -> None:
         self.history.saw_wall_time(max(member.clock.wall_ms_max for member in self.members))
+
+
+def _place_of(call: Call, disk: LogDisk, vbucket: int) -> tuple[int, int] | None:
+    """Index and term of the entry of a put, if this disk has it and has not cut it."""
+    log, value = disk.synced.get(vbucket), call.entries[0].value
+    for index, term, kind, data in reversed(log.entries) if log is not None else ():
+        if kind == 0 and value in data:
+            puts = [each for command in decode_entry(data)[1] for each in getattr(command, "puts", (command,))]
+            if any(getattr(put, "value", None) == value for put in puts):
+                return index, term
+    return None
+
+
+def _installed_index(store: MemoryStore, vbucket: int) -> int:
+    """As of which entry a snapshot was installed last, and was on disk then; 0: none was."""
+    row = store.get_many([installed_key(vbucket)])[0]
+    return decode_installed(row).log_index if row is not None else 0

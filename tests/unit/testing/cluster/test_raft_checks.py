@@ -29,12 +29,17 @@ class Cluster:
     def __init__(self, *disks: LogDisk) -> None:
         self.disks = dict(enumerate(disks, 1))
         self.checks = RaftChecks()
+        self.looked_at: dict[str, Any] = {}
 
-    def look(self, replica: int, role: int, term: int, commit: int, vote: int = 0) -> list[str]:
-        status = {"role": role, "term": term, "commit": commit, "conf": CONF, "vote": vote}
+    def look(
+        self, replica: int, role: int, term: int, commit: int, vote: int = 0, conf: Conf = CONF, life: str = ""
+    ) -> list[str]:
+        """`life`: of one that is looked at again."""
+        status = {"role": role, "term": term, "commit": commit, "conf": conf, "vote": vote}
         raft = SimpleNamespace(status=lambda vbucket: status)
-        life = SimpleNamespace(raft=raft, log=SimulatedLog(self.disks[replica]), commit_seen=0)
-        return list(self.checks.look(replica, cast(Life, life), self.disks))
+        seen = self.looked_at.setdefault(life, {}) if life else {}
+        found = SimpleNamespace(raft=raft, log=SimulatedLog(self.disks[replica]), looked_at=seen)
+        return list(self.checks.look(replica, cast(Life, found), self.disks))
 
 
 def test_cluster_that_agrees_has_no_complaint() -> None:
@@ -83,6 +88,14 @@ def test_entry_committed_without_a_quorum_of_disks_is_found() -> None:
     """One disk has it synced, the others have it not at all or of another term."""
     cluster = Cluster(disk_with(2), disk_with(), disk_with(1))
     assert "durable on [1] only" in cluster.look(1, LEADER, 2, 2)[0]
+
+
+def test_quorum_of_the_members_before_the_turn_will_do() -> None:
+    """A change of members that is applied in the turn counts from the entry behind it on."""
+    cluster = Cluster(disk_with(2), disk_with(2), disk_with())
+    small: Conf = ([1, 2], [], [], [], False)
+    assert cluster.look(1, LEADER, 2, 1, conf=small, life="a") == []
+    assert cluster.look(1, LEADER, 2, 2, conf=([1, 2, 3, 4, 5], [], [], [], False), life="a") == []
 
 
 def test_two_entries_committed_at_one_index_are_found() -> None:

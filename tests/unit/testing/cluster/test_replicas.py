@@ -4,6 +4,8 @@ import pytest
 
 pytest.importorskip("dkv._native", reason="the native module is not built")
 
+from dkv.cluster.charter import Charter
+from dkv.model import members as model
 from dkv.model.limits import Limits
 from dkv.ports.store import RowBatch
 from dkv.testing.cluster.member import Member
@@ -20,8 +22,13 @@ def two() -> list[Member]:
     network = Network(stream(1, "network"))
     members = [Member(number, 1, Limits(), network) for number in (1, 2)]
     for member in members:
-        member.form(([each.node_id for each in members], [], [], [], False), b"h" * 16, 5)
+        member.found(charter(members, 5))
     return members
+
+
+def charter(members: list[Member], formed_ms: int) -> Charter:
+    named = tuple(model.Member(each.node_id, each.node_id, f"n{each.number}:1", each.url) for each in members)
+    return Charter(b"c" * 16, "name", 1, formed_ms, b"h" * 16, named)
 
 
 def write(member: Member, space: int, key: bytes, row: bytes) -> None:
@@ -63,5 +70,6 @@ def test_history_may_be_cut_on_one_and_counted_from_elsewhere() -> None:
 def test_metadata_that_differs_is_found() -> None:
     """Another log time is another state."""
     members = two()
-    members[1].form(([each.node_id for each in members], [], [], [], False), b"h" * 16, 6)
+    members[1].wipe()
+    members[1].found(charter(members, 6))
     assert "log_time=6" in next(differences(members))

@@ -1,17 +1,17 @@
 """Hello on the network, for a node that has no charter yet: it asks and answers until the next step is more than that.
 
 Nothing waits longer than a moment: a signal ends it, and whoever calls is answered. Other calls than Hello are told to
-come back later.
+come back later. The edge numbers methods as `dkv.wire.methods` does.
 """
 
 import socket
 from collections.abc import Callable, Sequence
 
 from dkv.cluster.formation import Adopt, AskToJoin, Form, Formation
-from dkv.edge import Bell, EdgeLoopClient, EdgeServer
 from dkv.model.errors import BadReply, Code, DkvError, Unavailable
+from dkv.ports.calls import Caller, Connect
 from dkv.ports.clock import Clock
-from dkv.ports.edge import CallBatch, Finish
+from dkv.ports.edge import CallBatch, Edge, Finish
 from dkv.services.standing import hello_request, hello_response, standing_of_request, standing_of_response
 from dkv.wire import messages as wire
 from dkv.wire import methods
@@ -28,16 +28,18 @@ NOT_YET = Unavailable("this node does not belong to its cluster yet, try again")
 
 
 class Hellos:
-    """Owns the listeners and connections of this time; `close` lets go of them."""
+    """Owns the connections of this time; `close` lets go of them. The edge is closed by who made it."""
 
-    def __init__(self, formation: Formation, listen: Sequence[str], clock: Clock, tell: Callable[[str], None]) -> None:
-        """Raises OSError when an address is in use. `tell` is told whom it waits for."""
-        self._formation, self._clock, self._tell = formation, clock, tell
-        self._edge = EdgeServer(Bell(), methods.METHODS)
+    def __init__(
+        self, formation: Formation, edge: Edge, connect: Connect, clock: Clock, tell: Callable[[str], None]
+    ) -> None:
+        """`tell` is told whom it waits for."""
+        self._formation, self._edge, self._connect = formation, edge, connect
+        self._clock, self._tell = clock, tell
         self._heard, self._bell = socket.socketpair()
         self._heard.setblocking(False)
         self._bell.setblocking(False)
-        self._clients: dict[str, EdgeLoopClient] = {}
+        self._clients: dict[str, Caller] = {}
         self._hellos: dict[tuple[str, int], int] = {}
         """(address, call id) of those under way -> the epoch they were sent in."""
         self._joins: set[tuple[str, int]] = set()
@@ -46,12 +48,6 @@ class Hellos:
         self._told: set[str] = set()
         self._refusals: dict[str, str] = {}
         """Why a member did not add this node, by address."""
-        try:
-            for address in listen:
-                self._edge.listen(address)
-        except BaseException:
-            self.close()
-            raise
 
     def turn(self) -> Form | Adopt | None:
         """One round; the step that ends all this, once there is one. Raises ClusterRefused."""
@@ -109,7 +105,7 @@ class Hellos:
 
     def _send(self, address: str, path: str, message: bytes, timeout_ms: int) -> tuple[str, int]:
         if address not in self._clients:
-            self._clients[address] = EdgeLoopClient(address, self._bell.fileno())
+            self._clients[address] = self._connect(address, self._bell.fileno())
         self._last_id += 1
         self._clients[address].send([(self._last_id, path, message, timeout_ms)])
         return address, self._last_id
@@ -159,6 +155,5 @@ class Hellos:
         """Idempotent."""
         for client in self._clients.values():
             client.close()
-        self._edge.close()
         self._heard.close()
         self._bell.close()
