@@ -68,6 +68,14 @@ class Bench:
         return trio
 
     @property
+    def leased(self) -> DkvTrio:
+        """Whose leaders answer reads by leases."""
+        flags = ("--nexus-lease-based-reads",)
+        trio = self._running("leased", lambda: DkvTrio(self.options.folder / "leased", flags=flags))
+        assert isinstance(trio, DkvTrio)
+        return trio
+
+    @property
     def many(self) -> DkvTrio:
         """With many vBuckets."""
         trio = self._running("many", lambda: DkvTrio(self.options.folder / "many", MANY_VBUCKETS))
@@ -118,6 +126,26 @@ def puts(bench: Bench) -> None:
 
 def linearizable_gets(bench: Bench) -> None:
     rows_beside_etcd(bench, GETS)
+
+
+def leased_gets(bench: Bench) -> None:
+    """Leases beside read indexes: the same leader's work without its quorum, and with it."""
+    trios = {"leased": bench.leased, "dkv": bench.dkv}
+    for title, on_leader, load in (
+        ("on the leader, 128 in flight", True, Load(8, 16)),
+        ("on the leader, 1 in flight", True, Load(1, 1)),
+        ("on a follower, 1 in flight", False, Load(1, 1)),
+    ):
+        figures: dict[str, list[float]] = {name: [] for name in trios}
+        for turn in range(bench.options.rounds):
+            names = list(trios)[turn % 2 :] + list(trios)[: turn % 2]
+            for name in names:
+                node = trios[name].leader() if on_leader else trios[name].follower()
+                measured = node.measure("linearizable", load, bench.options.seconds)
+                assert measured is not None
+                figures[name].append(measured.per_second)
+        bench.say_ratio(f"LINEARIZABLE Get {title}, with leases; without", figures["leased"], figures["dkv"], 1.0)
+    bench.stop("leased")
 
 
 def sequential_gets(bench: Bench) -> None:
@@ -195,6 +223,7 @@ def idle(bench: Bench) -> None:
 PARTS: dict[str, Callable[[Bench], None]] = {
     "idle": idle,
     "get": linearizable_gets,
+    "leases": leased_gets,
     "sequential": sequential_gets,
     "put": puts,
     "spread": spread,

@@ -141,8 +141,8 @@ class Trio(ABC, Generic[N]):
 class DkvTrio(Trio[DkvNode]):
     name = "dkv"
 
-    def __init__(self, folder: Path, vbuckets: int = 1) -> None:
-        self.vbuckets = vbuckets
+    def __init__(self, folder: Path, vbuckets: int = 1, flags: tuple[str, ...] = ()) -> None:
+        self.vbuckets, self.flags = vbuckets, flags
         super().__init__(folder)
 
     def made(self, folder: Path) -> Sequence[DkvNode]:
@@ -150,7 +150,7 @@ class DkvTrio(Trio[DkvNode]):
         peers = ",".join(node.address for node in nodes)
         for node in nodes:
             node.extra = ("--cluster", "bench", "--peers", peers, "--vbuckets", str(self.vbuckets))
-            node.extra += ("--block-cache-size", str(CACHE_BYTES))
+            node.extra += ("--block-cache-size", str(CACHE_BYTES), *self.flags)
         return nodes
 
 

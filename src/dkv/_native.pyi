@@ -254,10 +254,19 @@ class Raft:
     """
 
     def __new__(
-        cls, *, seed: int, election_ticks: int = ..., election_ticks_max: int = ..., heartbeat_ticks: int = ...
+        cls,
+        *,
+        seed: int,
+        election_ticks: int = ...,
+        election_ticks_max: int = ...,
+        heartbeat_ticks: int = ...,
+        vow_ticks: int = ...,
+        asks_for_vows: bool = ...,
     ) -> Raft:
         """A leader is missed after more than `election_ticks` and at most `election_ticks_max`, drawn for each group,
-        replica and term; all leaders send their heartbeats in the same of `heartbeat_ticks` ticks."""
+        replica and term; all leaders send their heartbeats in the same of `heartbeat_ticks` ticks. For `vow_ticks` a
+        replica grants no vote and does not stand once it was opened, and once a leader has asked for a vow: one that
+        `asks_for_vows` does with every read index."""
 
     def open_group(
         self,
@@ -312,6 +321,10 @@ class Raft:
 
     def apply_conf_change(self, group: int, index: int, data: bytes) -> Conf: ...
     def read_index(self, group: int, context: bytes) -> bool: ...
+    def lease_place(self, group: int) -> tuple[int, int] | None:
+        """(term, commit index) of a replica that may hold a lease, as far as Raft can tell: it leads, has committed in
+        its term, and has not begun to hand leadership over in it."""
+
     def transfer_leader(self, group: int, to: int) -> bool:
         """Start handing leadership over. Proposals are refused until it is done or an election timeout has passed;
         `ready` tells which."""

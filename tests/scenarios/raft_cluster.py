@@ -75,13 +75,16 @@ class Disk:
 
 
 class Replica:
-    def __init__(self, number: int, disk: Disk) -> None:
-        self.number, self.disk = number, disk
+    def __init__(self, number: int, disk: Disk, vow_ticks: int = 0) -> None:
+        self.number, self.disk, self._vow_ticks = number, disk, vow_ticks
         self.waiting: list[tuple[int, bytes]] = []
         """Messages that may leave once a ready number is durable."""
         self.wanted: list[tuple[int, int]] = []
-        self.raft = Raft(seed=number)
+        self.raft = self._raft()
         self.open()
+
+    def _raft(self) -> Raft:
+        return Raft(seed=self.number, vow_ticks=self._vow_ticks, asks_for_vows=self._vow_ticks > 0)
 
     def open(self) -> None:
         disk = self.disk
@@ -96,7 +99,7 @@ class Replica:
     def crash(self) -> None:
         """Lose what was not synced, and start again. What was applied is on the disk with its members."""
         self.disk.unsynced, self.waiting = [], []
-        self.raft = Raft(seed=self.number)
+        self.raft = self._raft()
         self.open()
 
 
@@ -109,7 +112,9 @@ class Cluster:
         """(from, to, message), in order of sending."""
         self.duplicates: list[tuple[int, int, bytes]] = []
         self.isolated: set[int] = set()
+        self.vow_ticks = 0
         self.commands: dict[str, Callable[..., Iterable[str]]] = {
+            "vows": self.vows,
             "members": self.members,
             "join": self.join,
             "lead": self.lead,
@@ -118,6 +123,7 @@ class Cluster:
             "propose": self.propose,
             "change": self.change,
             "read": self.read,
+            "lease": self.lease,
             "transfer": self.transfer,
             "ready": self.ready,
             "sync": self.sync,
@@ -143,10 +149,15 @@ class Cluster:
             "status": self.status,
         }
 
+    def vows(self, ticks: str) -> Iterable[str]:
+        """Those that come from now on ask for vows, and keep them for so long, also right after they were opened."""
+        self.vow_ticks = int(ticks)
+        return []
+
     def members(self, *numbers: str) -> Iterable[str]:
         conf: Conf = ([int(number) for number in numbers], [], [], [], False)
         for number in conf[0]:
-            self.replicas[number] = Replica(number, Disk(conf))
+            self.replicas[number] = Replica(number, Disk(conf), self.vow_ticks)
         return []
 
     def join(self, number: str, *words: str) -> Iterable[str]:
@@ -185,6 +196,11 @@ class Cluster:
 
     def read(self, number: str, context: str) -> Iterable[str]:
         return [] if self._raft(number).read_index(GROUP, context.encode()) else ["refused"]
+
+    def lease(self, number: str) -> Iterable[str]:
+        """(term, commit index) up to which it could answer by itself."""
+        place = self._raft(number).lease_place(GROUP)
+        return [f"{place[0]}/{place[1]}" if place else "none"]
 
     def transfer(self, number: str, to: str) -> Iterable[str]:
         return [] if self._raft(number).transfer_leader(GROUP, int(to)) else ["refused"]

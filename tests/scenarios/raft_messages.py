@@ -64,7 +64,10 @@ def message_text(data: bytes) -> str:
     if kind in ("Append", "Heartbeat") and number(8):
         parts.append(f"commit {number(8)}")
     if context := message.bytes.get(12, [b""])[-1]:
-        parts.append(f"context {context.decode(errors='replace')}")
+        is_question = kind in ("Heartbeat", "HeartbeatResponse")
+        parts.append(f"context {(context[:-1] if is_question else context).decode(errors='replace')}")
+        if is_question and context[-1]:
+            parts.append("for a vow")
     if entries := [fields(entry) for entry in message.bytes.get(7, [])]:
         texts = [entry_text(e.number(3), e.number(2), e.number(1), e.bytes.get(4, [b""])[-1]) for e in entries]
         parts.append(f"[{', '.join(texts)}]")

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use raft::Config;
 
 use super::counters::Counters;
-use super::group::{Group, News, Opening};
+use super::group::{Group, News, Opening, Vows};
 use super::writes::GroupWrite;
 
 pub struct Host {
     seed: u64,
     config: Config,
     heartbeat_ticks: u64,
+    vows: Vows,
     /// Ticks that have passed.
     now: u64,
     groups: BTreeMap<u64, Group>,
@@ -38,6 +39,7 @@ impl Host {
         election_ticks: usize,
         election_ticks_max: usize,
         heartbeat_ticks: usize,
+        vows: Vows,
     ) -> raft::Result<Self> {
         if heartbeat_ticks == 0 || heartbeat_ticks >= election_ticks {
             let reason = format!("heartbeats every {heartbeat_ticks} ticks, elections after {election_ticks}");
@@ -70,6 +72,7 @@ impl Host {
             seed,
             config,
             heartbeat_ticks: heartbeat_ticks as u64,
+            vows,
             now: 0,
             groups: BTreeMap::new(),
             awake: BTreeSet::new(),
@@ -85,7 +88,7 @@ impl Host {
             return Err(format!("group {id} is open"));
         }
         let number = self.numbers.get(&id).copied().unwrap_or(0);
-        let mut group = Group::open(id, self.seed, number, &self.config, self.counters.clone(), opening)
+        let mut group = Group::open(id, self.seed, number, &self.config, self.vows, self.counters.clone(), opening)
             .map_err(|e| format!("group {id}: {e}"))?;
         self.numbers.remove(&id);
         if self.defers_commits {

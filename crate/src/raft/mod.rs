@@ -30,7 +30,7 @@ pub use convert::{entry_list, Hard};
 #[cfg(unix)]
 pub use group::decode_message;
 pub use group::News;
-use group::Opening;
+use group::{Opening, Vows};
 pub use host::Host;
 #[cfg(unix)]
 pub use writes::GroupWrite;
@@ -60,9 +60,19 @@ impl Raft {
 #[pymethods]
 impl Raft {
     #[new]
-    #[pyo3(signature = (*, seed, election_ticks = 10, election_ticks_max = 16, heartbeat_ticks = 2))]
-    fn new(seed: u64, election_ticks: usize, election_ticks_max: usize, heartbeat_ticks: usize) -> PyResult<Self> {
-        let host = Host::new(seed, election_ticks, election_ticks_max, heartbeat_ticks).map_err(value_error)?;
+    #[pyo3(signature = (
+        *, seed, election_ticks = 10, election_ticks_max = 16, heartbeat_ticks = 2, vow_ticks = 0, asks_for_vows = false
+    ))]
+    fn new(
+        seed: u64,
+        election_ticks: usize,
+        election_ticks_max: usize,
+        heartbeat_ticks: usize,
+        vow_ticks: u64,
+        asks_for_vows: bool,
+    ) -> PyResult<Self> {
+        let vows = Vows { ticks: vow_ticks, asks: asks_for_vows };
+        let host = Host::new(seed, election_ticks, election_ticks_max, heartbeat_ticks, vows).map_err(value_error)?;
         Ok(Raft { host: Arc::new(Mutex::new(host)) })
     }
 
@@ -212,6 +222,11 @@ impl Raft {
             return Err(value_error("a read needs a context"));
         }
         self.host.lock().with(group, |g| g.read_index(context)).ok_or_else(|| unknown(group))
+    }
+
+    /// (term, commit index) of a replica that may hold a lease now, if a quorum has vowed. See `group::vows`.
+    fn lease_place(&self, group: u64) -> PyResult<Option<(u64, u64)>> {
+        self.host.lock().get(group).map(|g| g.lease_place()).ok_or_else(|| unknown(group))
     }
 
     /// Starts handing leadership over. Proposals are refused until it is done or an election timeout has passed; `ready`

@@ -231,6 +231,10 @@ class NativeConsensus:
         """Ask up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`."""
         return self._raft.read_index(vbucket, context)
 
+    def lease_place(self, vbucket: int) -> tuple[int, int] | None:
+        """(term, commit index) of a replica that may hold a lease if a quorum has vowed; None: it may not."""
+        return self._raft.lease_place(vbucket)
+
     def advance(self, *, hold: bool = False) -> list[Ready]:
         """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With
         `hold` the log waits for `write_in_line`, which must follow.

@@ -78,6 +78,10 @@ class Barriers:
         self._open.append(barrier)
         self._question(barrier, now)
 
+    def begin_at(self, reads: list[PointRead], index: int, now: Now) -> None:
+        """The same, with the answer known: everything acknowledged so far is at or below `index`."""
+        self._open.append(Barrier(reads, now.monotonic_ms, now.monotonic_ms, index))
+
     def wait_for_change(self, read: PointRead, now: Now) -> None:
         """It is served once change `read.terms.change_number_min` is applied."""
         self._waits.append(ChangeWait(read, now.monotonic_ms))

@@ -17,6 +17,7 @@ from dkv.model.limits import Limits
 from dkv.node.barriers import Barriers
 from dkv.node.disk import Disk
 from dkv.node.history import History
+from dkv.node.lease import Lease, LeaseTerms
 from dkv.node.meter import Meter
 from dkv.node.opening import find_history, load_replica
 from dkv.node.peering import Peering
@@ -24,7 +25,7 @@ from dkv.node.readers import Readers
 from dkv.node.scans import Scans
 from dkv.node.throttle import Throttle
 from dkv.node.upkeep import Upkeep
-from dkv.node.writes import Writes
+from dkv.node.writes import Writes, no_answer
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus, EntryTuple, Ready
 from dkv.ports.store import Store
@@ -76,6 +77,7 @@ class Hosted:
         want_snapshot: Callable[[int, int, Now], None],
         first_request_id: int,
         write_timeout_ms: int,
+        lease_terms: LeaseTerms | None,
     ) -> None:
         """`want_snapshot` (vBucket, replica, now): it needs what is not in the log any more."""
         self.replica: Replica = replica
@@ -87,6 +89,7 @@ class Hosted:
         self.upkeep: Upkeep = upkeep
         self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
         self.barriers: Barriers = Barriers(self._ask_for_index, first_request_id)
+        self.lease: Lease = Lease(self.vbucket, consensus, lease_terms)
         self.scans: Scans = Scans(store, replica, limits)
         self.history: History = History(store, consensus, replica)
         self.readers: Readers = Readers(self.history, limits)
@@ -209,7 +212,9 @@ class Hosted:
 
     def asked_for_index(self, node: int, request_id: int) -> None:
         assert self._peering is not None
-        if not self._consensus.read_index(self.vbucket, _CONTEXT.pack(node, request_id)):
+        if not self.lease.is_due and (index := self.lease.index()) is not None:
+            self._peering.tell(node, Kind.READ_INDEX_REPLY, self.vbucket, pack_numbers(request_id, index))
+        elif not self._ask_quorum(_CONTEXT.pack(node, request_id)):
             self._peering.tell(node, Kind.READ_INDEX_LOST, self.vbucket, pack_number(request_id))
 
     def told_index(self, request_id: int, index: int) -> None:
@@ -220,12 +225,19 @@ class Hosted:
 
     def _ask_for_index(self, request_id: int) -> bool:
         if self.is_leader:
-            return self._consensus.read_index(self.vbucket, _CONTEXT.pack(NOBODY, request_id))
+            return self._ask_quorum(_CONTEXT.pack(NOBODY, request_id))
         node = self.leader_node
         if not node or self._peering is None:
             return False
         self._peering.tell(node, Kind.READ_INDEX, self.vbucket, pack_number(request_id))
         return True
+
+    def _ask_quorum(self, context: bytes) -> bool:
+        self.lease.asks(context)
+        is_asked = self._consensus.read_index(self.vbucket, context)
+        if not is_asked:
+            self.lease.lost(context)
+        return is_asked
 
     # The turn
 
@@ -234,7 +246,7 @@ class Hosted:
         if self.is_leading and not self.unapplied and (due := self.upkeep.commands_due(now)):
             turn.commands += due
             turn.command_calls += [0] * len(due)
-            turn.command_answers += [_unasked] * len(due)
+            turn.command_answers += [no_answer] * len(due)
         if turn.commands:
             self.writes.propose(turn, now, self._refusal(now))
 
@@ -261,9 +273,18 @@ class Hosted:
                 else:
                     turn.reads.append(read)
             if must_confirm:
-                barriers.begin(must_confirm, now)
+                self._confirm(must_confirm, now)
         if not self.is_readable and not barriers.has_waiting and self.leader and not self.is_leader:
             barriers.begin([], now)
+
+    def _confirm(self, reads: list[PointRead], now: Now) -> None:
+        """These wait until it is known up to where they must see: with a lease it is."""
+        if (index := self.lease.index()) is None:
+            self.barriers.begin(reads, now)
+            return
+        self.barriers.begin_at(reads, index, now)
+        if self.lease.is_due:
+            self.barriers.begin([], now)
 
     def _must_confirm(self, read: PointRead, now: Now) -> bool:
         """Whether what is applied here may not be new enough, for all that is known without asking."""
@@ -280,12 +301,14 @@ class Hosted:
             for replica, message in ready.messages:
                 self._peering.tell(self.node_of(replica), Kind.RAFT, self.vbucket, message)
         for context, index in ready.reads:
+            self.lease.confirmed(context)
             node, request_id = _CONTEXT.unpack(context)
             if node and self._peering is not None:
                 self._peering.tell(node, Kind.READ_INDEX_REPLY, self.vbucket, pack_numbers(request_id, index))
             else:
                 self.barriers.confirmed(request_id, index)
         for context in ready.reads_lost:
+            self.lease.lost(context)
             node, request_id = _CONTEXT.unpack(context)
             if node and self._peering is not None:
                 self._peering.tell(node, Kind.READ_INDEX_LOST, self.vbucket, pack_number(request_id))
@@ -358,6 +381,7 @@ class Hosted:
         self.writes.answer(results, turn)
 
     def _conf_changed(self, index: int, data: bytes) -> ConfChanged:
+        self.lease.end()
         _, context = self._consensus.decode_conf_change(data)
         return ConfChanged(self._consensus.apply_conf_change(self.vbucket, index, data), context)
 
@@ -454,7 +478,3 @@ class Hosted:
         """Readers of streams have taken what they had."""
         self.scans.drained(progress, now)
         self.readers.drained(progress, now)
-
-
-def _unasked(turn: Turn, call_ids: object, outcomes: object, log_time: int) -> None:
-    """Nobody waits for what upkeep proposed."""

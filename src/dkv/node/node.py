@@ -24,6 +24,7 @@ from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
 from dkv.node.lacking import Lacking
+from dkv.node.lease import RAFT_TICKS_PER_TURN_MAX, LeaseTerms
 from dkv.node.membership import Membership
 from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
@@ -54,8 +55,6 @@ WAIT_MS = 100
 """The longest a node sleeps: signals are seen within it."""
 LOOK_AT_ALL_MS = 10_000
 """Also a vBucket that nobody asks for notes the time in its log, now and then."""
-RAFT_TICKS_PER_TURN_MAX = 3
-"""A slow turn must not look like a silent leader."""
 HAND_OVER_MS_MAX = 3_000
 """What an orderly stop takes for having others lead; without it they would miss the leader first."""
 HAND_OVER_AGAIN_MS = 500
@@ -86,9 +85,11 @@ class Node:
         peers: Peers | None = None,
         node_id: int = 0,
         write_timeout_ms: int = WRITE_TIMEOUT_MS,
+        lease_terms: LeaseTerms | None = None,
     ) -> None:
         """`others`: the replicas of all other vBuckets of the database. `peers`: the other nodes, None for a server
-        that stands alone. `node_id`: this one's among them."""
+        that stands alone. `node_id`: this one's among them. `lease_terms`: None for a leader that asks its quorum
+        for every read."""
         self.edge: Edge = edge
         self.consensus: Consensus = consensus
         self.store: Store = store
@@ -121,6 +122,7 @@ class Node:
             peering=self.peering,
             want_snapshot=self._want_snapshot,
             write_timeout_ms=write_timeout_ms,
+            lease_terms=lease_terms,
         )
         self._random, self._retention = random, retention
         self.sole: Hosted = self.host(replica)

@@ -19,6 +19,7 @@ def raft_stats(node: Node) -> dict[str, object]:
         "led": sum(each.is_leader for each in hosted),
         "leaderless": sum(each.leader == NOBODY for each in hosted),
         "reads_waiting": sum(each.barriers.waiting_count for each in hosted),
+        "lease_answers": sum(each.lease.answers for each in hosted),
         "unapplied": sum(len(each.unapplied) for each in hosted),
         "applied": sum(each.replica.applied_index for each in hosted),
         "changes": sum(each.replica.change_number for each in hosted),

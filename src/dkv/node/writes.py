@@ -18,6 +18,8 @@ from dkv.services.calls import fail
 from dkv.services.turn import PutReplies, Turn
 from dkv.vbucket.replica import EntryResult, Replica
 
+NOBODY = 0
+"""The call of a command that nobody waits for."""
 LOG_IS_FULL = "the log takes nothing now: too much waits for it, or leadership is being handed over"
 
 
@@ -83,6 +85,8 @@ class Writes:
         self._replica.note_proposed(index, term, proposal)
         if (replaced := self._waiting.get(index)) is not None:  # of an earlier term, and in other logs it may still be
             _fail_all(turn, replaced.call_ids, OutcomeUnknown("leadership was lost, the write may yet be applied"))
+        if turn.at_once:
+            call_ids, answers = _answer_at_once(call_ids, answers, turn)
         by_all = frozenset(turn.by_all.intersection(call_ids)) if turn.by_all else frozenset()
         self._waiting[index] = Waiting(term, call_ids, answers, now.monotonic_ms, by_all, self._meter.stopwatch())
 
@@ -141,6 +145,21 @@ class Writes:
             _fail_all(turn, [held.call_id for held in self._held.pop(index)], OutcomeUnknown(text))
         if late:
             self._watch_no_more()
+
+
+def _answer_at_once(call_ids: list[int], answers: list[PutReplies], turn: Turn) -> tuple[list[int], list[PutReplies]]:
+    """Answers the calls of an entry just proposed that do not wait for more; returns the columns without them."""
+    at_once = turn.at_once
+    for call_id in call_ids:
+        if call_id in at_once:
+            turn.reply_ids.append(call_id)
+            turn.replies.append(at_once[call_id])
+    kept = [(NOBODY, no_answer) if call[0] in at_once else call for call in zip(call_ids, answers, strict=True)]
+    return [call_id for call_id, _ in kept], [answer for _, answer in kept]
+
+
+def no_answer(turn: Turn, call_ids: object, outcomes: object, log_time: int) -> None:
+    """Nobody waits for it."""
 
 
 def _answer_runs(waiting: Waiting, outcomes: Sequence[Outcome], log_time: int, turn: Turn) -> None:

@@ -7,6 +7,11 @@ TICK_MS = 50
 """What a tick is meant to be: heartbeats every two, and a leader is missed after 11 to 16, which is 0.55 to 0.8 s. A
 failover is over within a second then, votes and syncs included, and none comes of a leader's half second of silence."""
 
+ELECTION_TICKS = 10
+"""Who has heard of a leader within so many refuses to vote."""
+VOW_TICKS = ELECTION_TICKS
+"""How long a vow is kept (docs/design/0025): nobody stands for election earlier anyway, so that it delays none."""
+
 Conf = tuple[list[int], list[int], list[int], list[int], bool]
 """(voters, learners, outgoing voters, next learners, auto leave)"""
 EntryTuple = tuple[int, int, int, bytes]
@@ -104,6 +109,11 @@ class Consensus(Protocol):
     def read_index(self, vbucket: int, context: bytes) -> bool:
         """Ask the quorum up to where a read must see; the answer comes in `Ready.reads` or `Ready.reads_lost`. False:
         not the leader, or not yet."""
+
+    def lease_place(self, vbucket: int) -> tuple[int, int] | None:
+        """(term, commit index) of a replica that may hold a lease if a quorum has vowed: it leads, has committed in its
+        term, and has not begun to hand leadership over in it. All that anybody has acknowledged before is at or below
+        the index, as long as nobody else leads. None: it may not."""
 
     def transfer_leader(self, vbucket: int, to: int) -> bool:
         """Start handing leadership over; `Ready.transfer` tells how it ended. Nothing can be proposed meanwhile."""

@@ -14,12 +14,14 @@ from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
+from dkv.node.lease import LeaseTerms, lease_ms
 from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.node.raft_stats import raft_stats
 from dkv.node.stats import node_stats
-from dkv.server.clock import SystemRandom
+from dkv.ports.consensus import VOW_TICKS
+from dkv.server.clock import SystemRandom, suspended_too_ms
 from dkv.server.descriptors import connections_max, raise_limit
 from dkv.server.forming import Forming, standing_in_cluster
 from dkv.services.discovery_node import NodeIdentity
@@ -87,14 +89,15 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         store.close()
         raise
     log = _open_log(bell, folder, settings)
-    raft = Raft(seed=folder.node_id)
+    raft = Raft(seed=folder.node_id, vow_ticks=VOW_TICKS, asks_for_vows=settings.nexus_lease_based_reads)
     consensus = NativeConsensus(raft, log)
     first, *others = [
         open_vbucket(vbucket, folder.node_id, store, consensus, clock, SystemRandom())
         for vbucket in vbuckets_here(store) or [VBUCKET]
     ]
     free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
-    services = Services(limits, _identity(settings, folder, free_bytes_min, standing), standing)
+    identity = _identity(settings, folder, free_bytes_min, standing)
+    services = Services(limits, identity, standing, has_fast_writes=settings.fast_writes)
     edge = EdgeServer(
         bell,
         services.methods,
@@ -127,6 +130,7 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         peers=peers,
         node_id=folder.node_id,
         write_timeout_ms=settings.nexus_repl_timeout_ms,
+        lease_terms=_lease_terms(settings),
     )
     services.measure(
         node=partial(node_stats, node),
@@ -165,6 +169,12 @@ def _identity(settings: Settings, folder: Folder, free_bytes_min: int, standing:
         engine=settings.db_engine,
         free_bytes_min=free_bytes_min,
     )
+
+
+def _lease_terms(settings: Settings) -> LeaseTerms | None:
+    if not settings.nexus_lease_based_reads:
+        return None
+    return LeaseTerms(suspended_too_ms, lease_ms(settings.lease_clock_drift_percent))
 
 
 def _retention(settings: Settings) -> Retention:

@@ -14,6 +14,7 @@ from dkv.wire.kv import SESSION_BYTES_MAX
 from dkv.wire.messages import Acknowledgement, ReadConsistency
 
 CONSISTENCIES = frozenset((ReadConsistency.SEQUENTIAL, ReadConsistency.LINEARIZABLE))
+ACKNOWLEDGEMENTS = frozenset((Acknowledgement.QUORUM, Acknowledgement.ALL))
 
 
 class HasSession(Protocol):
@@ -51,11 +52,24 @@ def check_consistency(level: int) -> int:
     return level
 
 
-def check_acknowledgement(level: int) -> bool:
-    """Whether every voter must have the write; else a majority."""
-    if level not in (Acknowledgement.QUORUM, Acknowledgement.ALL):
+def check_acknowledgement(level: int) -> int:
+    """Who must have the write before it is answered: a majority, or every voter."""
+    if level == Acknowledgement.FAST:
+        raise InvalidRequest("only Put and Delete can be acknowledged FAST")
+    if level not in ACKNOWLEDGEMENTS:
         raise InvalidRequest(f"Unknown acknowledgement: {level}")
-    return level == Acknowledgement.ALL
+    return level
+
+
+def check_any_acknowledgement(level: int, session: Session | None, *, may_be_fast: bool) -> int:
+    """The same of a write that may be answered before anybody has it."""
+    if level != Acknowledgement.FAST:
+        return check_acknowledgement(level)
+    if not may_be_fast:
+        raise InvalidRequest("FAST writes are not permitted here: the server was started without --fast-writes")
+    if session is not None:
+        raise InvalidRequest("a FAST write has no session: its answer comes before the session is looked at")
+    return level
 
 
 def check_session(request: HasSession) -> Session | None:

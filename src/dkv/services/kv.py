@@ -14,8 +14,8 @@ from dkv.wire import methods
 class KvService:
     """Owns nothing but limits; all state belongs to the replica. Never raises for what a caller sent."""
 
-    def __init__(self, limits: Limits) -> None:
-        reads, writes = KvReads(limits), KvWrites(limits)
+    def __init__(self, limits: Limits, *, has_fast_writes: bool = False) -> None:
+        reads, writes = KvReads(limits), KvWrites(limits, has_fast_writes=has_fast_writes)
         self._limits_reply = limits_response(limits).SerializeToString()
         self.accepts: dict[int, Accept] = {
             methods.PUT: writes.put,

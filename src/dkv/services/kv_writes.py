@@ -11,7 +11,15 @@ from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, Mult
 from dkv.model.errors import InvalidRequest, LimitExceeded, SessionUnknown
 from dkv.model.limits import Limits
 from dkv.services.calls import fail, parse_each
-from dkv.services.checks import check_acknowledgement, check_key, check_payload, check_session, check_value, expires_at
+from dkv.services.checks import (
+    check_acknowledgement,
+    check_any_acknowledgement,
+    check_key,
+    check_payload,
+    check_session,
+    check_value,
+    expires_at,
+)
 from dkv.services.turn import PutReplies, Turn
 from dkv.wire import messages as wire
 from dkv.wire.kv import (
@@ -23,6 +31,7 @@ from dkv.wire.kv import (
     plain_put_in_session,
     put_replies,
 )
+from dkv.wire.messages import Acknowledgement
 
 PLAIN_KEY_BYTES_MAX = 127
 CHANGE_NUMBER_OF: Callable[[Outcome], int] = attrgetter("change_number")
@@ -34,21 +43,22 @@ class Asked(NamedTuple):
     """What a request wants done, and who has it on disk before it is answered."""
 
     command: Command
-    by_all: bool
+    acknowledgement: int
 
 
 class AskedMultiPut(NamedTuple):
     """The same of a MultiPut."""
 
     command: MultiPut
-    by_all: bool
+    acknowledgement: int
 
 
 class KvWrites:
     """Stateless but for its limits. Never raises for what a caller sent."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, *, has_fast_writes: bool = False) -> None:
+        """`has_fast_writes`: who asks for it is answered before anybody has the write."""
+        self._limits, self._has_fast_writes = limits, has_fast_writes
         allowed = min(limits.value_bytes_max, limits.request_bytes_max, PLAIN_BYTES_MAX)
         self._plain_bytes_max = allowed if limits.key_bytes_max >= PLAIN_KEY_BYTES_MAX else 0
 
@@ -98,7 +108,10 @@ class KvWrites:
         request = wire.PutRequest.FromString(message)
         put = self._put(request, log_time)._replace(session=check_session(request))
         check_payload(len(put.value), self._limits)  # without the key: the largest value may be put under any
-        return Asked(put, check_acknowledgement(request.acknowledgement))
+        return Asked(put, self._acknowledgement(request.acknowledgement, put.session))
+
+    def _acknowledgement(self, level: int, session: Session | None) -> int:
+        return check_any_acknowledgement(level, session, may_be_fast=self._has_fast_writes)
 
     def _put(self, request: wire.PutRequest, log_time: int, index: int = -1) -> Put:
         return Put(
@@ -121,7 +134,7 @@ class KvWrites:
     def _parse_delete(self, message: bytes, log_time: int) -> Asked:
         request = wire.DeleteRequest.FromString(message)
         command = Delete(check_key(request.key, self._limits), check_session(request))
-        return Asked(command, check_acknowledgement(request.acknowledgement))
+        return Asked(command, self._acknowledgement(request.acknowledgement, command.session))
 
     def _parse_compare_and_set(self, message: bytes, log_time: int) -> Asked:
         request = wire.CompareAndSetRequest.FromString(message)
@@ -151,7 +164,11 @@ def _add(turn: Turn, asked: Sequence[tuple[int, Asked | AskedMultiPut]], answer:
     turn.commands += [each.command for _, each in asked]
     turn.command_calls += [call_id for call_id, _ in asked]
     turn.command_answers += [answer] * len(asked)
-    turn.by_all.update(call_id for call_id, each in asked if each.by_all)
+    for call_id, each in asked:
+        if each.acknowledgement == Acknowledgement.ALL:
+            turn.by_all.add(call_id)
+        elif each.acknowledgement == Acknowledgement.FAST:
+            turn.at_once[call_id] = STATUS_OK
 
 
 def _plain_puts(messages: Sequence[bytes]) -> list[Put] | None:

@@ -19,6 +19,7 @@ RAFT = (
     Family("proposals", "dkv_raft_proposals", _COUNTER, "Entries proposed here."),
     Family("committed", "dkv_raft_entries_committed", _COUNTER, "Entries that became known as committed."),
     Family("reads_waiting", "dkv_raft_reads_waiting", _GAUGE, "Questions up to where reads must see, unanswered."),
+    Family("lease_answers", "dkv_raft_lease_answers", _COUNTER, "Such questions that a lease has answered."),
     Family("unreadable", "dkv_peer_messages_unreadable", _COUNTER, "Messages of other nodes that were passed over."),
     Family("handed_over", "dkv_calls_handed_over", _COUNTER, "Calls handed over to leaders."),
     Family("handed_over_now", "dkv_calls_handed_over_waiting", _GAUGE, "Of them, those not answered yet."),

@@ -38,9 +38,16 @@ WRITES = frozenset(
 class Services:
     """What a node serves. One thread calls it."""
 
-    def __init__(self, limits: Limits, identity: NodeIdentity | None = None, standing: Standing | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        identity: NodeIdentity | None = None,
+        standing: Standing | None = None,
+        *,
+        has_fast_writes: bool = False,
+    ) -> None:
         """`standing`: what a node of a cluster is there, its charter included."""
-        self.kv: KvService = KvService(limits)
+        self.kv: KvService = KvService(limits, has_fast_writes=has_fast_writes)
         self.health: HealthService = HealthService()
         identity = identity or NodeIdentity()
         self.discovery_node: DiscoveryNodeService = DiscoveryNodeService(identity)

@@ -144,6 +144,8 @@ class Turn:
     """... and is answered by command_answers[i] once applied."""
     by_all: set[int] = field(default_factory=set)
     """The calls among them that are answered only once every voter has them on disk."""
+    at_once: dict[int, bytes] = field(default_factory=dict)
+    """The calls among them that are answered as soon as their entry is proposed, and with what."""
     reads: list[PointRead] = field(default_factory=list)
     scans: list[ScanRequest] = field(default_factory=list)
     histories: list[HistoryRequest] = field(default_factory=list)

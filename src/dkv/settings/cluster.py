@@ -18,10 +18,12 @@ from typing import Any
 from dkv.model.errors import InvalidRequest
 from dkv.model.node_urls import address_of
 from dkv.settings.errors import SettingsError
-from dkv.settings.values import address
+from dkv.settings.values import address, number
 
 NAME_BYTES_MAX = 255
 VBUCKETS_MAX = 100_000
+DRIFT_PERCENT_MAX = 50
+"""Beyond it no lease would be worth a question."""
 DEFAULT_NAME = "dkv"
 """Of a cluster of the original's options without one."""
 
@@ -72,6 +74,13 @@ def cluster_name(value: str) -> str:
     if len(name.encode()) > NAME_BYTES_MAX:
         raise ValueError(f"must be at most {NAME_BYTES_MAX} bytes")
     return name
+
+
+def drift_percent(value: str) -> int:
+    percent = number(value)
+    if percent > DRIFT_PERCENT_MAX:
+        raise ValueError(f"must be at most {DRIFT_PERCENT_MAX} percent")
+    return percent
 
 
 def entry_store(value: str) -> str:

@@ -70,6 +70,9 @@ class Settings:
     """None: nothing was asked for; a folder that belongs to a cluster goes on all the same."""
     nexus_repl_timeout_ms: int
     """How long a write waits for a quorum."""
+    nexus_lease_based_reads: bool
+    lease_clock_drift_percent: int
+    fast_writes: bool
 
     def limits(self) -> Limits:
         """What callers may send, for the services."""

@@ -266,6 +266,30 @@ _NOW = (
     Option("nexus-cluster-name", c.cluster_name, "", "name of the cluster", _CLUSTER, (), "NAME", _NEXUS),
     Option("nexus-join", v.switch, False, "wait until this node is added", _CLUSTER, ("nexusJoin",), "", _NEXUS),
     Option(
+        "nexus-lease-based-reads",
+        v.switch,
+        False,
+        "a leader answers linearizable reads by itself for moments: trusts the rates of clocks",
+        _CLUSTER,
+    ),
+    Option(
+        "lease-clock-drift",
+        c.drift_percent,
+        5,
+        "by how much the rate of any node's clock may be wrong, for nexus-lease-based-reads",
+        _CLUSTER,
+        (),
+        "PERCENT",
+        field_name="lease_clock_drift_percent",
+    ),
+    Option(
+        "fast-writes",
+        v.switch,
+        False,
+        "permit writes that are answered before they are on any disk, to who asks for FAST",
+        _CLUSTER,
+    ),
+    Option(
         "nexus-repl-timeout",
         v.positive_duration,
         5_000,
@@ -378,7 +402,6 @@ _NOT_YET = (
         _OTHER,
         default_text="1s",
     ),
-    Option("nexus-lease-based-reads", v.switch, False, "trust clocks for reads", _CLUSTER, (), "", _LATER),
     Option("nexus-node-id", v.positive, 0, "a node draws its id itself", _CLUSTER, ("nexusNodeId",), "NUMBER", _NONE),
     Option("nexus-log-dir", v.text, "", "the log is in <db-folder>/logs", _CLUSTER, ("nexusLogDir",), "FOLDER", _NONE),
     Option(

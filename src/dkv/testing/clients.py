@@ -12,10 +12,12 @@ from random import Random
 
 from dkv.model.commands import Session
 from dkv.model.errors import Code
+from dkv.testing import protocol
 from dkv.testing.edge import Reply
 from dkv.testing.history import Call, Entry, History, Kind, Level
 from dkv.testing.protocol import MS, Method, Terms, record, request
 from dkv.vbucket.routing import vbucket_of
+from dkv.wire.messages import Acknowledgement
 
 Send = Callable[[Method, bytes], int]
 
@@ -61,6 +63,10 @@ class Client:
     """How many of its writes ask for the disks of all voters."""
     numbers_seen: dict[int, int] = field(default_factory=dict)
     """The latest change it knows of, by vBucket: what it reads and writes says so."""
+    fast_share: float = 0.0
+    """How many of its Puts and Deletes ask to be answered before anybody has them."""
+    wants: Level | None = None
+    """What its next operation is, if not what its stream says: a read of this level."""
     _method: Method = Method.GET
     _session: Session | None = None
     _sequence: int = 0
@@ -68,6 +74,7 @@ class Client:
     _incarnation: int = 0
     _attempts: int = 0
     _may_have_happened: bool = False
+    _is_fast: bool = False
     _last_seen: dict[bytes, bytes] = field(default_factory=dict)
 
     def act(self, send: Send, wall_ms: int) -> str:
@@ -83,17 +90,20 @@ class Client:
         self.call.is_spread = method is Method.DELETE_RANGE and self.vbuckets > 1
         if self.call.is_write:
             self.call.by_all = self.by_all > 0 and self.rng.random() < self.by_all
+        self._is_fast = False
         if self.call.is_write and self.has_session:
             self._sequence += 1
             name = b"c%d.%d" % (self.number, self._incarnation)
             self._session = Session(name, self._sequence, self._sequence if self._is_session_open else 0)
+        elif self.call.is_write and self.fast_share and method in (Method.PUT, Method.DELETE):
+            self._is_fast = not self.call.by_all and self.rng.random() < self.fast_share
         elif self.levels and not self.call.is_write:
             self._choose_level(self.call, {vbucket_of(entry.key, self.vbuckets) for entry in entries})
         return self.call
 
     def _choose_level(self, call: Call, vbuckets: set[int]) -> None:
         """A token is of one vBucket, and an Iterate of all."""
-        call.level = level = self.rng.choice(self.levels)
+        call.level = level = self.wants or self.rng.choice(self.levels)
         if level is Level.BOUNDED_STALENESS:
             call.staleness_ms_max = self.rng.choice(STALENESS_MS)
         elif level is Level.READ_YOUR_WRITES:
@@ -106,7 +116,9 @@ class Client:
         """The open attempt has ended with an answer."""
         call, self.call_id = self.call, None
         assert call is not None
-        if reply.code == Code.OK:
+        if reply.code == Code.OK and self._is_fast:
+            self.lost()  # it was accepted, no more
+        elif reply.code == Code.OK:
             record(self.history, call, self._method, reply)
             self._no_more_opening()
             self.acknowledged += call.is_write
@@ -174,6 +186,8 @@ class Client:
         is_strong = self.call.level is Level.LINEARIZABLE if self.levels else self.call.number % 2 == 1
         terms = Terms(is_strong, self.call.number_min, self.call.staleness_ms_max)
         message = request(self._method, self.call.entries, self._session, terms, by_all=self.call.by_all)
+        if self._is_fast:
+            message += protocol.field(113, Acknowledgement.FAST)
         self.call_id = send(self._method, message)
         return f"{self._method.rsplit('/')[-1]} {self.call_id} attempt {self._attempts} of {self.call}"
 
@@ -181,6 +195,9 @@ class Client:
         value = b"v%d" % len(self.history.calls)
         key = self.rng.choice(PLAIN_KEYS + TTL_KEYS)
         group = self.rng.choice(GROUP_KEYS)
+        if self.wants is not None:
+            self.begin(Method.GET, Kind.GET, (Entry(key),))
+            return
         match self.rng.choices(list(Method), weights=(5, 1, 3, 3, 4, 3, 1, 1))[0]:
             case Method.PUT:
                 self.begin(Method.PUT, Kind.PUT, (Entry(key, value, expires_at=self._expiry(key, wall_ms)),))

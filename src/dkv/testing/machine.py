@@ -13,9 +13,10 @@ from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
+from dkv.node.lease import LeaseTerms
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
-from dkv.ports.consensus import Conf
+from dkv.ports.consensus import VOW_TICKS, Conf
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.storage.memory import NO_PRESSURE, MemoryStore
@@ -75,6 +76,9 @@ class Machine:
         self.node_id: int = self._draw_node_id()
         self.appended: list[Appended] = []
         """For a checker that takes it: what its logs were given. Of one alone nothing is noted."""
+        self.lease_ms: int | None = None
+        """Of a leader here; None: leases are off."""
+        self.has_fast_writes: bool = False
         self.retention: Retention = stream(seed, "retention").choice(RETENTIONS)
         self._quick_share = stream(seed, "quick disk").choice((0.0, 0.0, 0.5, 0.9))
 
@@ -84,14 +88,17 @@ class Machine:
         self._count_life()
         quick = stream(self._seed, f"quick disk {self.lives}")
         log = SimulatedLog(self.log_disk, self.appended, lambda: quick.random() < self._quick_share)
-        raft = Raft(seed=self._rng.getrandbits(60))
+        vow_ticks = 0 if self._network is None else VOW_TICKS
+        raft = Raft(seed=self._rng.getrandbits(60), vow_ticks=vow_ticks, asks_for_vows=self.lease_ms is not None)
         consensus = NativeConsensus(raft, cast(Any, log))
         random = SeededRandom(self._seed, f"node {self.lives}")
         first, *others = [
             open_vbucket(vbucket, self.node_id, self.store, consensus, self.clock, random)
             for vbucket in vbuckets_here(self.store) or [VBUCKET]
         ]
-        services = Services(self._limits, NodeIdentity(role="master"), self._standing())
+        services = Services(
+            self._limits, NodeIdentity(role="master"), self._standing(), has_fast_writes=self.has_fast_writes
+        )
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
         peers = None if self._network is None else self._network.attach(self.node_id, self.clock)
         node = Node(
@@ -109,12 +116,18 @@ class Machine:
             retention=self.retention,
             peers=peers,
             node_id=self.node_id,
+            lease_terms=self._lease_terms(),
         )
         if peers is None:
             consensus.campaign(VBUCKET)
         methods = {path: number for number, (path, _) in enumerate(services.methods)}
         self.life = Life(log, raft, edge, node, methods)
         return self.life
+
+    def _lease_terms(self) -> LeaseTerms | None:
+        if self.lease_ms is None:
+            return None
+        return LeaseTerms(lambda: self.clock.now().monotonic_ms, self.lease_ms)
 
     def _count_life(self) -> None:
         self.lives += 1

@@ -24,6 +24,7 @@ ReadConsistency: _ReadConsistency
 class _Acknowledgement(EnumTypeWrapper):
     QUORUM: int
     ALL: int
+    FAST: int
 
 Acknowledgement: _Acknowledgement
 

@@ -10,8 +10,10 @@ from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import StaleRead
 from dkv.model.limits import Limits
 from dkv.model.members import Member as Entry
+from dkv.node.lease import LeaseTerms
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
+from dkv.ports.consensus import VOW_TICKS
 from dkv.ports.peers import Link
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
@@ -75,13 +77,24 @@ class WiredPeers:
         return {node: Link(self._wire.is_up(self._node, node), 0, "", 0) for node in NODES if node != self._node}
 
 
+class AllAtOnce:
+    """The chance of an edge whose calls arrive at once, in order."""
+
+    def shuffle(self, calls: list[int]) -> None: ...
+    def randint(self, low: int, high: int) -> int:
+        return high
+
+
 class Member:
     """One node and its disks."""
 
     retention = Retention(0, 0)
 
-    def __init__(self, node_id: int, wire: Wire, clock: SimClock, vbuckets: int) -> None:
+    def __init__(
+        self, node_id: int, wire: Wire, clock: SimClock, vbuckets: int, lease_ms: int | None, *, has_fast_writes: bool
+    ) -> None:
         self.node_id, self.wire, self.clock = node_id, wire, clock
+        self.lease_ms, self.has_fast_writes = lease_ms, has_fast_writes
         self.store, self.disk = MemoryStore(auto_sync=True), LogDisk()
         self.vbuckets = range(VBUCKET, VBUCKET + vbuckets)
         for vbucket in self.vbuckets:
@@ -97,10 +110,13 @@ class Member:
         self.log = SimulatedLog(self.disk)
         self.edge = SimulatedEdge(stream(1, f"edge {node_id}"))
         random = SeededRandom(1, f"node {node_id} life {self.lives}")
-        consensus = NativeConsensus(Raft(seed=node_id), cast(Any, self.log))
+        raft = Raft(seed=node_id, vow_ticks=VOW_TICKS, asks_for_vows=self.lease_ms is not None)
+        self.consensus = consensus = NativeConsensus(raft, cast(Any, self.log))
         self.shelf = Shelf(stream(1, "shelf"), self.store)
         replica, *others = [open_vbucket(each, node_id, self.store, consensus, clock, random) for each in self.vbuckets]
-        self.services = Services(Limits(), NodeIdentity(role="master"))
+        identity = NodeIdentity(role="master")
+        self.services = Services(Limits(), identity, has_fast_writes=self.has_fast_writes)
+        terms = self.lease_ms and LeaseTerms(lambda: clock.now().monotonic_ms, self.lease_ms)
         self.node = Node(
             edge=self.edge,
             consensus=consensus,
@@ -115,6 +131,7 @@ class Member:
             retention=self.retention,
             peers=WiredPeers(wire, node_id),
             node_id=node_id,
+            lease_terms=terms or None,
         )
         self._paths = {path: number for number, (path, _) in enumerate(self.services.methods)}
         self._replies: dict[int, Reply] = {}
@@ -128,6 +145,11 @@ class Member:
     def step(self) -> None:
         self.node.turn(0)
         self.log.step_disk()
+
+    def call_alone(self, name: str, request: Any) -> int:
+        """The next turn takes it, and all that came before."""
+        self.edge.rng = cast(Any, AllAtOnce())
+        return self.call(name, request)
 
     def call(self, name: str, request: Any) -> int:
         return self.edge.call(self._paths[f"/dkv.serverpb.DKV/{name}"], request.SerializeToString())
@@ -144,9 +166,12 @@ class Member:
 class Trio:
     """Three members that know each other."""
 
-    def __init__(self, vbuckets: int = 1) -> None:
+    def __init__(self, vbuckets: int = 1, *, lease_ms: int | None = None, has_fast_writes: bool = False) -> None:
         self.wire, self.clock = Wire(), SimClock()
-        self.members = [Member(node_id, self.wire, self.clock, vbuckets) for node_id in NODES]
+        self.members = [
+            Member(node_id, self.wire, self.clock, vbuckets, lease_ms, has_fast_writes=has_fast_writes)
+            for node_id in NODES
+        ]
         self.run(100)
 
     def run(self, rounds: int = 30, *, without: tuple[Member, ...] = ()) -> None:

@@ -49,7 +49,7 @@ ROWS: list[tuple[str, str, object, Availability]] = [
     ("nexus-snap-dir", "nexusSnapDir", "", NONE),
     ("nexus-entry-dir", "", "", NONE),
     ("nexus-repl-timeout", "nexusReplTimeout", 5_000, NEXUS),
-    ("nexus-lease-based-reads", "", False, LATER),
+    ("nexus-lease-based-reads", "", False, NOW),
     ("nexus-snapshot-count", "", 100_000, NONE),
     ("nexus-snapshot-catchup-entries", "", 10_000, NONE),
     ("nexus-max-snapshots", "", 5, NONE),

@@ -14,6 +14,7 @@ mod pending_reads;
 mod ready;
 mod status;
 mod timers;
+mod vows;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use news::News;
 use open_writes::OpenWrites;
 use pending_reads::PendingReads;
 pub use status::Status;
+pub use vows::Vows;
 
 /// Applied entries that nobody needs are forgotten once there are this many: dropping them one by one would cost more
 /// than keeping some.
@@ -65,6 +67,11 @@ pub struct Group {
     /// What is committed as of the last append that went to every other member.
     commit_told: u64,
     is_asleep: bool,
+    vows: Vows,
+    /// For so many ticks it neither votes nor stands for election.
+    vowed_ticks: u64,
+    /// In this term leadership was to be handed over.
+    handed_over_in: u64,
     /// Ticks since there was something to do, while it leads.
     idle_ticks: u64,
     /// In the host's dirty list.
@@ -77,6 +84,7 @@ impl Group {
         seed: u64,
         number_base: u64,
         config: &Config,
+        vows: Vows,
         counters: Arc<Counters>,
         opening: Opening,
     ) -> Result<Group, String> {
@@ -116,6 +124,9 @@ impl Group {
             all_matched_told: None,
             commit_told: 0,
             is_asleep: false,
+            vows,
+            vowed_ticks: vows.ticks, // to whom is forgotten
+            handed_over_in: 0,
             idle_ticks: 0,
             queued: false,
         };
@@ -145,12 +156,21 @@ impl Group {
             MessageType::MsgTimeoutNow if !self.may_campaign() => {
                 return Err("an election while a write is open".into())
             }
+            MessageType::MsgTransferLeader => return Err("a transfer, which is asked for by who leads".into()),
             _ => {}
         }
         if self.wakes(&message) {
             self.wake();
         }
-        self.node.step(message).map_err(|e| e.to_string())
+        if self.is_held_by_vow(&message) {
+            return Ok(());
+        }
+        let vow = vows::vow_of(&message);
+        self.node.step(message).map_err(|e| e.to_string())?;
+        if let Some((leader, term)) = vow {
+            self.vow(leader, term);
+        }
+        Ok(())
     }
 
     pub fn propose(&mut self, data: Bytes) -> Option<(u64, u64)> {
@@ -201,7 +221,7 @@ impl Group {
             return false;
         }
         self.wake();
-        self.node.read_index(context);
+        self.node.read_index(self.vows.marked(context));
         true
     }
 
@@ -215,6 +235,7 @@ impl Group {
             return false;
         }
         self.wake();
+        self.handed_over_in = self.node.raft.term;
         self.node.transfer_leader(to);
         self.transfer = self.node.raft.lead_transferee;
         self.transfer == Some(to)

@@ -6,6 +6,7 @@
 use raft::StateRole;
 
 use super::news::packed;
+use super::vows::unmarked;
 use super::{Group, News};
 use crate::raft::counters::add;
 use crate::raft::writes::GroupWrite;
@@ -67,7 +68,8 @@ impl Group {
     fn collect(&mut self, news: &mut News) -> Option<GroupWrite> {
         let mut ready = self.node.ready();
         let number = ready.number();
-        news.reads = ready.take_read_states().into_iter().map(|read| (read.request_ctx, read.index)).collect();
+        news.reads =
+            ready.take_read_states().into_iter().map(|read| (unmarked(read.request_ctx), read.index)).collect();
         news.committed = ready.take_committed_entries();
         add(&self.counters.committed, news.committed.len());
         let entries = ready.take_entries();

@@ -27,7 +27,7 @@ impl Group {
     /// Who has no vote does not stand: without any voters Raft would take itself for elected.
     pub fn campaign(&mut self) -> bool {
         self.wake();
-        self.may_campaign() && self.node.raft.promotable() && self.node.campaign().is_ok()
+        self.may_campaign() && !self.is_vowed() && self.node.raft.promotable() && self.node.campaign().is_ok()
     }
 
     /// Whether the next tick does more than count: a heartbeat or an election. `is_beat`: leaders send heartbeats in it.
@@ -42,6 +42,7 @@ impl Group {
 
     /// A tick that only counts, and so changes nothing that `Host::with` would have to see.
     pub fn count_tick(&mut self) {
+        self.vowed_ticks = self.vowed_ticks.saturating_sub(1);
         if self.leads() {
             self.idle_ticks += 1;
             // Raft itself sees beats only; the time in which it must hear of a quorum passes all the same.
@@ -54,7 +55,8 @@ impl Group {
     /// A tick that may act. An election that cannot be held now stays due.
     pub fn tick(&mut self) {
         self.idle_ticks += 1;
-        if self.leads() || self.may_campaign() {
+        self.vowed_ticks = self.vowed_ticks.saturating_sub(1);
+        if self.leads() || (self.may_campaign() && !self.is_vowed()) {
             self.node.tick();
         }
     }
@@ -87,10 +89,10 @@ impl Group {
     }
 
     /// The same for groups whose leader is known to be lost: who follows need not wait a whole election timeout, and votes
-    /// for another at once.
+    /// for another at once, unless it has vowed not to.
     pub fn wake_without_leader(&mut self) {
         self.wake();
-        if !self.leads() {
+        if !self.leads() && !self.is_vowed() {
             self.node.raft.election_elapsed = self.node.raft.election_timeout();
         }
     }

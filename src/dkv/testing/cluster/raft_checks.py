@@ -46,6 +46,11 @@ class RaftChecks:
         """In how many terms somebody led."""
         return len(self._leaders)
 
+    @property
+    def latest_term(self) -> int:
+        """In which somebody led."""
+        return max(self._leaders, default=0)
+
     def look(self, replica: int, life: Life, disks: Mapping[int, LogDisk]) -> Iterator[str]:
         """Complaints about one replica after its turn; `disks` are those of every replica that ever was."""
         status: Mapping[str, Any] = life.raft.status(self._vbucket)

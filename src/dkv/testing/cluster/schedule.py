@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dkv.model.errors import StorageFailed
 from dkv.ports.store import Pressure
 from dkv.storage.memory import NO_PRESSURE
+from dkv.testing.cluster import leases
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.world import ClusterWorld
 from dkv.testing.network import CALM, NO_CUTS, Weather
 from dkv.testing.partitions import SHAPES
+from dkv.testing.random import stream
 from dkv.testing.schedule import JUMP_MS_MAX, STOP_ROUNDS_MAX
 from dkv.testing.world import Broken
 
@@ -83,6 +85,11 @@ class ClusterSchedule:
             self.weights.pop("disk is lost", None)  # nobody would bring it back
             if len(world.vbuckets) == 1:
                 self.weights["restorer"] = self._rng.choice([0.0, 2.0, 5.0])
+        rng = stream(world.seed, "leases")
+        leases.draw(world, rng)
+        lease_faults = leases.LeaseFaults(world, rng)
+        self._steps |= lease_faults.steps
+        self.weights |= lease_faults.weights
         for member in world.members:
             world.start(member)
 

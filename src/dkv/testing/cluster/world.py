@@ -15,6 +15,7 @@ from dkv.model.limits import Limits
 from dkv.storage.memory import MemoryStore
 from dkv.testing.clients import Client
 from dkv.testing.clock import START_WALL_MS
+from dkv.testing.cluster.lease_checks import LeaseChecks
 from dkv.testing.cluster.lines import Lines, Request
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.members import Members
@@ -57,9 +58,13 @@ class ClusterWorld:
         self.rng: Random = stream(seed, "schedule")
         self.trace: Trace = Trace()
         self.history: History = History()
+        self.seed: int = seed
         self.network: Network = Network(stream(seed, "network"))
         self.vbuckets: range = range(1, 1 + stream(seed, "vbuckets").choice(VBUCKETS))
         self.raft_checks: dict[int, RaftChecks] = {vbucket: RaftChecks(vbucket) for vbucket in self.vbuckets}
+        self.lease_checks: dict[int, LeaseChecks] = {
+            vbucket: LeaseChecks(checks) for vbucket, checks in self.raft_checks.items()
+        }
         limits = Limits(entry_bytes_max=self.rng.choice([150, 1 << 20]))
         spares = stream(seed, "spares").choice(SPARES)
         self.members: list[Member] = [
@@ -384,6 +389,7 @@ class ClusterWorld:
             checks, replica = self.raft_checks[vbucket], hosted.replica.replica
             complaints += checks.appended(replica, [each for each in member.appended if each.group == vbucket])
             complaints += checks.look(replica, member.life, self._disks[vbucket])
+            complaints += self.lease_checks[vbucket].look(member, hosted)
         member.appended.clear()
         if complaints:
             raise Broken("\n".join(complaints[:5]))
