@@ -10,7 +10,8 @@ from tests.integration.cluster.nodes import CLUSTER, Cluster, eventually
 from tests.integration.cluster.workload import Workload
 from tests.integration.conftest import Server, Wire
 
-DISK_MIB, ROOM_MIB = 64, 2
+DISK_MIB, ROOM_MIB = 512, 2
+"""The disk has room for all that the load writes on a quick machine, until the test fills it."""
 SMALL = ("--write-buffer-size", str(4 << 20), "--block-cache-size", "0")
 STEPS = 100
 END_SECONDS_MAX = 60
