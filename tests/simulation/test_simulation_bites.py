@@ -19,9 +19,10 @@ ALONE = Path(__file__).parent / "bugs"
 FOLDERS = {1: ALONE, 3: ALONE / "cluster"}
 BUGS = [(nodes, bug) for nodes, folder in FOLDERS.items() for bug in sorted(folder.glob("*.patch"))]
 SEEDS_MAX = 200
-"""The rarest is found by seed 102: the table is in docs/design/0006-simulation.md."""
+"""The rarest is found by seed 139: the table is in docs/design/0006-simulation.md."""
 
 
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize(("nodes", "bug"), BUGS, ids=lambda value: getattr(value, "stem", str(value)))
 def test_simulation_finds_the_bug(nodes: int, bug: Path, tmp_path: Path) -> None:
     """With this bug some seed fails, with a complaint about a promise, and says how to replay it."""
@@ -33,7 +34,7 @@ def test_simulation_finds_the_bug(nodes: int, bug: Path, tmp_path: Path) -> None
         env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=400,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^seed \d+: ", done.stderr, re.MULTILINE), done.stderr

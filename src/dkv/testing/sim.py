@@ -1,15 +1,18 @@
 """Run seeded simulations: `python -m dkv.testing.sim --seeds N [--first S] [--nodes 1|3|5|mixed] [--seconds T]`.
 
-A failure prints its seed, what was broken, the end of the trace and the command that replays it.
+A failure prints its seed, what was broken, the end of the trace and the command that replays it. The seeds run in a
+process of their own: a panic of Raft ends it, and there is still somebody to say so.
 """
 
 import argparse
 import logging
+import multiprocessing
 import sys
 import time
 import traceback
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from dkv.testing.cluster.ending import ClusterEnding
 from dkv.testing.cluster.schedule import ClusterSchedule
@@ -37,8 +40,7 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         lines = "\n".join(self.trace[-TRACE_LINES_SHOWN:])
-        command = f"make sim NODES={self.nodes} FIRST={self.seed} SEEDS=1 STEPS={self.steps}"
-        return f"{lines}\n\nseed {self.seed}: {self.why}\nreplay: {command}"
+        return f"{lines}\n\nseed {self.seed}: {self.why}\n{replay_line(self.seed, self.nodes, self.steps)}"
 
 
 class Summary(NamedTuple):
@@ -55,6 +57,10 @@ class Summary(NamedTuple):
     """Of a cluster: in which somebody led."""
     snapshots: int
     """Of a cluster: installed."""
+
+
+def replay_line(seed: int, nodes: int, steps: int) -> str:
+    return f"replay: make sim NODES={nodes} FIRST={seed} SEEDS=1 STEPS={steps}"
 
 
 def run_seed(seed: int, steps: int = STEPS_DEFAULT, nodes: int = 1) -> Summary | Failure:
@@ -91,12 +97,18 @@ def nodes_of(seed: int, nodes: int | str) -> int:
 
 
 def run_seeds(
-    first: int, count: int, seconds: float, steps: int = STEPS_DEFAULT, nodes: int | str = MIXED
+    first: int,
+    count: int,
+    seconds: float,
+    steps: int = STEPS_DEFAULT,
+    nodes: int | str = MIXED,
+    begins: Callable[[int], None] = lambda seed: None,
 ) -> tuple[list[Summary], Failure | None]:
-    """Seeds from `first` on until one fails, `count` have passed or the time is over."""
+    """Seeds from `first` on until one fails, `count` have passed or the time is over. `begins` is told each seed."""
     deadline = time.monotonic() + seconds
     passed: list[Summary] = []
     for seed in range(first, first + count):
+        begins(seed)
         outcome = run_seed(seed, steps, nodes_of(seed, nodes))
         if isinstance(outcome, Failure):
             return passed, outcome
@@ -114,14 +126,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=STEPS_DEFAULT, help="steps of each run")
     parser.add_argument("--nodes", choices=[*map(str, SIZES), MIXED], default=MIXED, help="of each cluster")
     options = parser.parse_args(arguments)
+    context = multiprocessing.get_context("spawn")
+    under_way = context.Value("q", options.first)
+    process = context.Process(target=_run_options, args=(options, under_way))
+    process.start()
+    process.join()
+    code = process.exitcode or 0
+    if code < 0:
+        line = replay_line(under_way.value, nodes_of(under_way.value, options.nodes), options.steps)
+        print(f"seed {under_way.value}: the process ended by signal {-code}\n{line}", file=sys.stderr)
+    return min(abs(code), 1)
+
+
+def _run_options(options: argparse.Namespace, under_way: Any) -> None:
+    """Exits with 1 when a seed fails. `under_way`: where the seed that begins is noted."""
+
+    def begins(seed: int) -> None:
+        under_way.value = seed
+
     logging.getLogger("dkv").addHandler(logging.NullHandler())  # what the node logs is in the trace, too
     started = time.monotonic()
-    passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps, options.nodes)
+    passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps, options.nodes, begins)
     print(f"{len(passed)} seeds passed in {time.monotonic() - started:.1f} s{_told(passed)}")
     if failure is not None:
         print(failure, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(1)
 
 
 def _told(passed: list[Summary]) -> str:
