@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 ALONE = Path(__file__).parent / "bugs"
 FOLDERS = {1: ALONE, 3: ALONE / "cluster"}
 BUGS = [(nodes, bug) for nodes, folder in FOLDERS.items() for bug in sorted(folder.glob("*.patch"))]
+FOUND_BY_RAFT = {"wiped-node-under-its-old-id"}
+"""A log that forgot what it had acknowledged meets a check of Raft's own, whose panic ends the process."""
 SEEDS_MAX = 300
 """The rarest is found by seed 191: the table is in docs/design/0006-simulation.md."""
 
@@ -38,7 +40,8 @@ def test_simulation_finds_the_bug(nodes: int, bug: Path, tmp_path: Path) -> None
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^seed \d+: ", done.stderr, re.MULTILINE), done.stderr
-    assert "Traceback" not in done.stderr, "a patch that only crashes proves nothing about the checkers"
+    is_crash = "Traceback" in done.stderr or ("ended by signal" in done.stderr and bug.stem not in FOUND_BY_RAFT)
+    assert not is_crash, "a patch that only crashes proves nothing about the checkers"
     assert re.search(r"^replay: make sim NODES=\d FIRST=\d+ SEEDS=1 STEPS=\d+$", done.stderr, re.MULTILINE)
 
 
