@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-COMMANDS = ("dkvsrv", "dkvctl")
+COMMANDS = ("dkvsrv", "dkvctl", "dkvbench")
 FILES = ("LICENSE", "README.md", "CHANGELOG.md", "docs", "deploy/systemd")
 """Beside bin/ and lib/."""
 

@@ -12,7 +12,7 @@ user=10001:10001  # as in the Dockerfile
 
 mkdir -p "$root/opt/dkv" "$root/usr/local/bin" "$root/etc/dkv" "$root/var/lib/dkv"
 tar -xzf "$tarball" -C "$root/opt/dkv" --strip-components=1
-for name in dkvsrv dkvctl; do
+for name in dkvsrv dkvctl dkvbench; do
     ln -s "/opt/dkv/bin/$name" "$root/usr/local/bin/$name"
 done
 cp "$here/dkvsrv.yaml" "$root/etc/dkv/dkvsrv.yaml"

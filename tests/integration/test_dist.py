@@ -88,7 +88,7 @@ def serve() -> Iterator[Callable[..., Service]]:
 
 
 def test_tarball_unpacked_elsewhere_serves(unpacked: Path, tmp_path: Path, serve: Callable[..., Service]) -> None:
-    """Put, get, health, and a backup, which runs a process of its own; nothing of this tree is in reach."""
+    """Put, get, health, a backup, which is a process of its own, and a benchmark; nothing of this tree is in reach."""
     flags = ["--db-folder", tmp_path / "db", "--listen-addr", "127.0.0.1:0", "--http-listen-addr", "127.0.0.1:0"]
     server = serve(unpacked / "bin" / "dkvsrv", *flags)
     (tmp_path / "ctl").symlink_to(unpacked / "bin" / "dkvctl")
@@ -100,6 +100,10 @@ def test_tarball_unpacked_elsewhere_serves(unpacked: Path, tmp_path: Path, serve
     ):
         done = run(tmp_path / "ctl", "-a", server.address, *words)
         assert (done.returncode, done.stdout) == (0, output), done.stderr
+    host, _, port = server.address.partition(":")
+    done = run(unpacked / "bin" / "dkvbench", "-name", "Insert", "-dkvSvcHost", host, "-dkvSvcPort", port)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "[OK]   1000 responses" in done.stdout
     assert server.stop() == 0
 
 
@@ -163,7 +167,14 @@ def test_tarball_holds_what_its_sum_says(tarball: Path) -> None:
     assert {member.name.partition("/")[0] for member in members} == {tarball.name.removesuffix(".tar.gz")}
     assert {(member.uid, member.mode) for member in members} <= {(0, 0o755), (0, 0o644)}
     names = {member.name.partition("/")[2] for member in members}
-    assert {"bin/dkvsrv", "bin/dkvctl", "LICENSE", "systemd/dkv.service", "docs/usage/install.md"} <= names
+    assert {
+        "bin/dkvsrv",
+        "bin/dkvctl",
+        "bin/dkvbench",
+        "LICENSE",
+        "systemd/dkv.service",
+        "docs/usage/install.md",
+    } <= names
     assert any(name.startswith("lib/dkv/cli/__pycache__/dkvctl.") for name in names)
 
 

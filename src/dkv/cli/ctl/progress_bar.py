@@ -16,10 +16,13 @@ _BAR_COLUMNS_MAX = 40
 _START_OF_LINE, _REST_OF_LINE = "\r", "\x1b[K"
 
 
-def picture(doing: str, done: int, total: int, per_second: float, columns: int) -> str:
-    """Such as `copying    [########------------]  40 %  52.0 MiB of 130 MiB, 31.0 MiB/s`; without a total no bar."""
-    amount = f"{bytes_text(done)} of {bytes_text(total)}" if total else bytes_text(done)
-    rate = f", {bytes_text(per_second)}/s" if per_second else ""
+def picture(
+    doing: str, done: int, total: int, per_second: float, columns: int, text: Callable[[float], str] = bytes_text
+) -> str:
+    """Such as `copying    [########------------]  40 %  52.0 MiB of 130 MiB, 31.0 MiB/s`; without a total no bar.
+    `text` says how amounts are written."""
+    amount = f"{text(done)} of {text(total)}" if total else text(done)
+    rate = f", {text(per_second)}/s" if per_second else ""
     head, tail = f"{doing:<10} ", f"{amount}{rate}"
     if not total:
         return f"{head}{tail if done else ''}".rstrip()[:columns]
@@ -35,8 +38,13 @@ def picture(doing: str, done: int, total: int, per_second: float, columns: int) 
 class ProgressBar:
     """Owns the last line of the terminal until it is wiped."""
 
-    def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._now = stream or sys.stderr, now
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        now: Callable[[], float] = time.monotonic,
+        amount: Callable[[float], str] = bytes_text,
+    ) -> None:
+        self._stream, self._now, self._amount = stream or sys.stderr, now, amount
         self._begun = now()
         self._is_wanted = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._is_drawn = False
@@ -51,7 +59,7 @@ class ProgressBar:
         if not self._is_wanted or now - self._begun < QUIET_S:
             return
         seconds = now - self._since
-        line = picture(doing, done, total, done / seconds if seconds else 0.0, self._columns() - 1)
+        line = picture(doing, done, total, done / seconds if seconds else 0.0, self._columns() - 1, self._amount)
         self._stream.write(f"{_START_OF_LINE}{line}{_REST_OF_LINE}")
         self._stream.flush()
         self._is_drawn = True
