@@ -12,16 +12,17 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from dkv.client import operations
+from dkv.client.acknowledgements import Acknowledgement, OnDisk
 from dkv.client.answers import error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
 from dkv.client.changes import Change, Changes
+from dkv.client.driving import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.levels import Level, Levels
 from dkv.client.loop_channel import Result, Streamed
 from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import Cursor, Scan
-from dkv.client.sync import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
 from dkv.model.errors import Code, DeadlineExceeded
@@ -103,41 +104,61 @@ class AsyncClient:
 
     # Writing
 
-    async def put(self, key: Data, value: Data, *, ttl: float | None = None, if_absent: bool = False) -> bool:
+    async def put(
+        self,
+        key: Data,
+        value: Data,
+        *,
+        ttl: float | None = None,
+        if_absent: bool = False,
+        acknowledgement: Acknowledgement = "quorum",
+    ) -> bool:
         """Write a key; returns whether it was written, which without `if_absent` it always is."""
-        return await self._run(operations.put(key, value, ttl, if_absent))
+        return await self._run(operations.put(key, value, ttl, if_absent, acknowledgement))
 
-    async def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+    async def put_many(self, pairs: Pairs, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum") -> None:
         """Write all pairs or none."""
-        await self._run(operations.put_many(pairs, ttl))
+        await self._run(operations.put_many(pairs, ttl, acknowledgement))
 
-    async def compare_and_set(self, key: Data, expected: Data | None, value: Data, *, ttl: float | None = None) -> bool:
+    async def compare_and_set(
+        self,
+        key: Data,
+        expected: Data | None,
+        value: Data,
+        *,
+        ttl: float | None = None,
+        acknowledgement: OnDisk = "quorum",
+    ) -> bool:
         """Write `value` if the key holds `expected`; returns whether it did."""
-        return await self._run(operations.compare_and_set(key, expected, value, ttl))
+        return await self._run(operations.compare_and_set(key, expected, value, ttl, acknowledgement))
 
-    async def incr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+    async def incr(
+        self, key: Data, by: int = 1, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum"
+    ) -> int:
         """Add to a counter and return what it is then."""
-        return await self._run(operations.add(key, by, ttl))
+        return await self._run(operations.add(key, by, ttl, acknowledgement))
 
-    async def decr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+    async def decr(
+        self, key: Data, by: int = 1, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum"
+    ) -> int:
         """As `incr`, downwards."""
-        return await self._run(operations.add(key, -by, ttl))
+        return await self._run(operations.add(key, -by, ttl, acknowledgement))
 
-    async def touch(self, key: Data, ttl: float) -> bool:
+    async def touch(self, key: Data, ttl: float, *, acknowledgement: OnDisk = "quorum") -> bool:
         """Let the key expire in `ttl` seconds; returns whether it is there."""
-        return await self._run(operations.touch(key, ttl))
+        return await self._run(operations.touch(key, ttl, acknowledgement))
 
-    async def persist(self, key: Data) -> bool:
+    async def persist(self, key: Data, *, acknowledgement: OnDisk = "quorum") -> bool:
         """Let the key never expire; returns whether it is there."""
-        return await self._run(operations.touch(key, None))
+        return await self._run(operations.touch(key, None, acknowledgement))
 
-    async def delete(self, key: Data) -> None:
+    async def delete(self, key: Data, *, acknowledgement: Acknowledgement = "quorum") -> None:
         """Remove a key. It is no error when there is none."""
-        await self._run(operations.delete(key))
+        await self._run(operations.delete(key, acknowledgement))
 
-    async def delete_range(self, start: Data, end: Data | None) -> None:
+    async def delete_range(self, start: Data, end: Data | None, *, acknowledgement: OnDisk = "quorum") -> None:
         """Remove every key from `start` up to, but not including, `end`; None: to the last key."""
-        await self._run(operations.delete_range(start, end))
+        await self._run(operations.delete_range(start, end, acknowledgement))
 
     # The server
 
@@ -198,7 +219,7 @@ class AsyncClient:
             result: T = done.value
             return result
         except MalformedReply as garbage:
-            raise bad_reply(garbage, call.is_write) from garbage
+            raise bad_reply(garbage, call.is_write or call.is_fast) from garbage
 
     async def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
@@ -231,7 +252,7 @@ class AsyncClient:
             if isinstance(result, bytes):
                 self._budget.earn()
                 return result
-            exchange = exchange or Exchange(call.path, write, self._budget)
+            exchange = exchange or Exchange(call.path, write, self._budget, is_once=call.is_fast)
             await asyncio.sleep(exchange.failed(result, deadline_s - time.monotonic()))
 
     async def _begin(self, deadline_s: float) -> Write:

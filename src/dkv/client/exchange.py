@@ -1,6 +1,6 @@
 """What becomes of a call whose attempts fail: again after a pause, begun anew, or over. Decides; never waits or sends.
 
-the first attempt fails: exchange = Exchange(path, its write or None, budget)
+the first attempt fails: exchange = Exchange(path, its write or None, budget, is_once=whether it is tried once)
 after every attempt that fails: pause for as long as exchange.failed(answer, time left) says; it raises when there
 is no use in another
 """
@@ -24,6 +24,9 @@ class Call(NamedTuple):
     path: str
     message: bytes
     is_write: bool = False
+    """A write with a place in a session."""
+    is_fast: bool = False
+    """A write without one, which is tried once."""
 
 
 class StartOver(Exception):
@@ -35,12 +38,12 @@ def _chance() -> float:
 
 
 class Exchange:
-    """Owns the failed attempts of one call, which is a read, or a write with its place in a session."""
+    """Owns the failed attempts of one call: a read, a write with its place in a session, or, `is_once`, one without."""
 
-    __slots__ = ("_budget", "_path", "_write", "attempts", "last")
+    __slots__ = ("_budget", "_is_once", "_path", "_write", "attempts", "last")
 
-    def __init__(self, path: str, write: Write | None, budget: RetryBudget) -> None:
-        self._path, self._write, self._budget = path, write, budget
+    def __init__(self, path: str, write: Write | None, budget: RetryBudget, *, is_once: bool = False) -> None:
+        self._path, self._write, self._budget, self._is_once = path, write, budget, is_once
         self.attempts: int = 0
         self.last: DkvError | None = None
         """Why the last attempt failed."""
@@ -51,6 +54,8 @@ class Exchange:
         error, write = error_of(answer), self._write
         self.last = error
         self.attempts += 1
+        if self._is_once:
+            raise of_write(error) if may_have_arrived(answer, error) else error
         if write is not None:
             if isinstance(error, SessionUnknown) and not write.is_retry:
                 raise StartOver from error

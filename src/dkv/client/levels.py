@@ -84,6 +84,8 @@ class Levels:
             number, history_id = change_of(reply)
         except MalformedReply:
             return  # whoever waits for it says so
+        if not number:
+            return  # it was answered before it had one
         with self._lock:
             if history_id != self._history_id:
                 self._history_id, self._number = history_id, 0

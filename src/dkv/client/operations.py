@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
+from dkv.client.acknowledgements import Acknowledgement, OnDisk, write
 from dkv.client.exchange import Call
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes, counter, counter_bytes, ttl_ms
 from dkv.model.errors import InvalidRequest
@@ -43,30 +44,35 @@ def get_many(keys: Iterable[Data], terms: bytes) -> Operation[dict[bytes, bytes]
     return replies.multi_get((yield Call(methods.MULTI_GET_PATH, requests.multi_get(asked, terms))))
 
 
-def put(key: Data, value: Data, ttl: float | None, if_absent: bool) -> Operation[bool]:
+def put(
+    key: Data, value: Data, ttl: float | None, if_absent: bool, acknowledgement: Acknowledgement
+) -> Operation[bool]:
     """Whether it was written: always, unless `if_absent`."""
     key, value, ms = as_bytes(key), as_bytes(value, "value"), ttl_ms(ttl)
     if if_absent:
-        return (yield from _compare_and_set(requests.compare_and_set(key, b"", value, ttl_ms=ms)))
-    replies.updated((yield Call(methods.PUT_PATH, requests.put(key, value, ttl_ms=ms), True)))
+        return (yield from _compare_and_set(requests.compare_and_set(key, b"", value, ttl_ms=ms), acknowledgement))
+    request = requests.put(key, value, ttl_ms=ms)
+    replies.updated((yield write(methods.PUT_PATH, request, acknowledgement, may_be_fast=True)))
     return True
 
 
-def put_many(pairs: Pairs, ttl: float | None) -> Operation[None]:
+def put_many(pairs: Pairs, ttl: float | None, acknowledgement: OnDisk) -> Operation[None]:
     """All of them or none."""
     ms = ttl_ms(ttl)
     listed: Iterable[tuple[Data, Data]] = pairs.items() if isinstance(pairs, Mapping) else pairs
     puts = [requests.put(as_bytes(key), as_bytes(value, "value"), ttl_ms=ms) for key, value in listed]
-    replies.updated((yield Call(methods.MULTI_PUT_PATH, requests.multi_put(puts), True)))
+    replies.updated((yield write(methods.MULTI_PUT_PATH, requests.multi_put(puts), acknowledgement)))
 
 
-def compare_and_set(key: Data, expected: Data | None, value: Data, ttl: float | None) -> Operation[bool]:
+def compare_and_set(
+    key: Data, expected: Data | None, value: Data, ttl: float | None, acknowledgement: OnDisk
+) -> Operation[bool]:
     old = b"" if expected is None else as_bytes(expected, "value")
     request = requests.compare_and_set(as_bytes(key), old, as_bytes(value, "value"), ttl_ms=ttl_ms(ttl))
-    return (yield from _compare_and_set(request))
+    return (yield from _compare_and_set(request, acknowledgement))
 
 
-def add(key: Data, by: int, ttl: float | None) -> Operation[int]:
+def add(key: Data, by: int, ttl: float | None, acknowledgement: OnDisk) -> Operation[int]:
     """The counter after it: a loop of read and compare-and-set. `ttl` is for a counter that begins."""
     key, ms = as_bytes(key), ttl_ms(ttl)
     while True:
@@ -75,29 +81,31 @@ def add(key: Data, by: int, ttl: float | None) -> Operation[int]:
         number = counter(old) + by
         new = counter_bytes(number)
         expiry = {"expire_ts": expire_ts} if got is not None else {"ttl_ms": ms}
-        if (yield from _compare_and_set(requests.compare_and_set(key, old, new, **expiry))):
+        if (yield from _compare_and_set(requests.compare_and_set(key, old, new, **expiry), acknowledgement)):
             return number
 
 
-def touch(key: Data, ttl: float | None) -> Operation[bool]:
+def touch(key: Data, ttl: float | None, acknowledgement: OnDisk) -> Operation[bool]:
     """Whether there was a key whose expiry to set; None: it never expires. The value stays as others write it."""
     key, ms = as_bytes(key), ttl_ms(ttl)
     while (got := (yield from _got(key, requests.LINEARIZABLE_STRICT))) is not None:
-        if (yield from _compare_and_set(requests.compare_and_set(key, got.value, got.value, ttl_ms=ms))):
+        request = requests.compare_and_set(key, got.value, got.value, ttl_ms=ms)
+        if (yield from _compare_and_set(request, acknowledgement)):
             return True
     return False
 
 
-def delete(key: Data) -> Operation[None]:
-    replies.updated((yield Call(methods.DELETE_PATH, requests.delete(as_bytes(key)), True)))
+def delete(key: Data, acknowledgement: Acknowledgement) -> Operation[None]:
+    request = requests.delete(as_bytes(key))
+    replies.updated((yield write(methods.DELETE_PATH, request, acknowledgement, may_be_fast=True)))
 
 
-def delete_range(start: Data, end: Data | None) -> Operation[None]:
+def delete_range(start: Data, end: Data | None, acknowledgement: OnDisk) -> Operation[None]:
     """Every key in [start, end); None: to the last key."""
     first, behind = as_bytes(start), b"" if end is None else as_bytes(end)
     if end is not None and not behind:
         raise InvalidRequest("an empty end would mean the last key: say None for that")
-    replies.updated((yield Call(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), True)))
+    replies.updated((yield write(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), acknowledgement)))
 
 
 def stats() -> Operation[Stats]:
@@ -128,5 +136,5 @@ def _got(key: bytes, terms: bytes) -> Operation[replies.Got | None]:
     return replies.get((yield Call(methods.GET_PATH, requests.get(key, terms))))
 
 
-def _compare_and_set(request: bytes) -> Operation[bool]:
-    return replies.updated((yield Call(methods.COMPARE_AND_SET_PATH, request, True)))
+def _compare_and_set(request: bytes, acknowledgement: Acknowledgement) -> Operation[bool]:
+    return replies.updated((yield write(methods.COMPARE_AND_SET_PATH, request, acknowledgement)))

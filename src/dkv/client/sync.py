@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from dkv.client import operations
+from dkv.client.acknowledgements import Acknowledgement, OnDisk
 from dkv.client.answers import Answer, error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
 from dkv.client.changes import Change, Changes
+from dkv.client.driving import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.levels import Level, Levels
 from dkv.client.operations import Operation
@@ -23,13 +25,11 @@ from dkv.client.retries import RetryBudget
 from dkv.client.scan import MESSAGES_MAX, Cursor, Scan
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
 from dkv.client.writes import Write, WriteLine
-from dkv.model.errors import BadReply, Code, DeadlineExceeded, DkvError, Unavailable
+from dkv.model.errors import Code, DeadlineExceeded, Unavailable
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
 
 T = TypeVar("T")
-U = TypeVar("U")
-SESSION_BYTES = 16
 NO_DEADLINE = -1
 CallResult = tuple[int, str, bytes, bytes, int]
 StreamPart = tuple[list[bytes], tuple[int, str, bytes, int] | None]
@@ -49,11 +49,6 @@ class Channel(Protocol):
     def stream(self, path: str, message: bytes, timeout_ms: int, /) -> Stream: ...
     def connect(self, timeout_ms: int, refused_ms: int | None = None) -> None: ...
     def close(self) -> None: ...
-
-
-def session_name() -> bytes:
-    """A name that no other client has."""
-    return os.urandom(SESSION_BYTES)
 
 
 class Client:
@@ -131,54 +126,75 @@ class Client:
         scan = Scan(as_bytes(prefix), first, terms=terms, limit=limit, reverse=reverse)
         return self._read(scan)
 
-    # Writing. What returns without an error is on disk.
+    # Writing. What returns without an error is on disk, of a majority if it is a cluster, unless it was to be fast.
 
-    def put(self, key: Data, value: Data, *, ttl: float | None = None, if_absent: bool = False) -> bool:
+    def put(
+        self,
+        key: Data,
+        value: Data,
+        *,
+        ttl: float | None = None,
+        if_absent: bool = False,
+        acknowledgement: Acknowledgement = "quorum",
+    ) -> bool:
         """Write a key; whatever it held and when it was to expire is replaced.
 
         `ttl`: seconds after which it is gone; None: never. `if_absent`: only when the key is absent or empty. Returns
         whether it was written, which without `if_absent` it always is.
+
+        `acknowledgement`, here and below: who has the write on disk when this returns, a `quorum` of the nodes or `all`
+        that vote; while one of those is away, all is OutcomeUnknown. A `fast` put or delete returns once the leader has
+        accepted it, and is lost if that fails within moments. It is tried once: after an error with `may_have_happened`
+        nobody knows what became of it. A read behind it, also one of `read_your_writes`, may not see it yet.
         """
-        return self._run(operations.put(key, value, ttl, if_absent))
+        return self._run(operations.put(key, value, ttl, if_absent, acknowledgement))
 
-    def put_many(self, pairs: Pairs, *, ttl: float | None = None) -> None:
+    def put_many(self, pairs: Pairs, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum") -> None:
         """Write all pairs or none, in order; the last of equal keys wins. LimitExceeded beyond 10,000 or 4 MiB."""
-        self._run(operations.put_many(pairs, ttl))
+        self._run(operations.put_many(pairs, ttl, acknowledgement))
 
-    def compare_and_set(self, key: Data, expected: Data | None, value: Data, *, ttl: float | None = None) -> bool:
+    def compare_and_set(
+        self,
+        key: Data,
+        expected: Data | None,
+        value: Data,
+        *,
+        ttl: float | None = None,
+        acknowledgement: OnDisk = "quorum",
+    ) -> bool:
         """Write `value` if the key holds `expected`; returns whether it did.
 
         None and the empty value both expect a key that is absent or empty. The new expiry is exactly `ttl`.
         """
-        return self._run(operations.compare_and_set(key, expected, value, ttl))
+        return self._run(operations.compare_and_set(key, expected, value, ttl, acknowledgement))
 
-    def incr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+    def incr(self, key: Data, by: int = 1, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum") -> int:
         """Add to a counter and return what it is then. A counter is 8 bytes, big-endian and signed; absent is 0.
 
         `ttl` is for a counter that begins; one that is there keeps its expiry. InvalidRequest when the value is no
         counter, or would not fit.
         """
-        return self._run(operations.add(key, by, ttl))
+        return self._run(operations.add(key, by, ttl, acknowledgement))
 
-    def decr(self, key: Data, by: int = 1, *, ttl: float | None = None) -> int:
+    def decr(self, key: Data, by: int = 1, *, ttl: float | None = None, acknowledgement: OnDisk = "quorum") -> int:
         """As `incr`, downwards."""
-        return self._run(operations.add(key, -by, ttl))
+        return self._run(operations.add(key, -by, ttl, acknowledgement))
 
-    def touch(self, key: Data, ttl: float) -> bool:
+    def touch(self, key: Data, ttl: float, *, acknowledgement: OnDisk = "quorum") -> bool:
         """Let the key expire in `ttl` seconds, its value unchanged; returns whether it is there."""
-        return self._run(operations.touch(key, ttl))
+        return self._run(operations.touch(key, ttl, acknowledgement))
 
-    def persist(self, key: Data) -> bool:
+    def persist(self, key: Data, *, acknowledgement: OnDisk = "quorum") -> bool:
         """Let the key never expire; returns whether it is there."""
-        return self._run(operations.touch(key, None))
+        return self._run(operations.touch(key, None, acknowledgement))
 
-    def delete(self, key: Data) -> None:
-        """Remove a key. It is no error when there is none."""
-        self._run(operations.delete(key))
+    def delete(self, key: Data, *, acknowledgement: Acknowledgement = "quorum") -> None:
+        """Remove a key. It is no error when there is none. `acknowledgement` as of `put`."""
+        self._run(operations.delete(key, acknowledgement))
 
-    def delete_range(self, start: Data, end: Data | None) -> None:
+    def delete_range(self, start: Data, end: Data | None, *, acknowledgement: OnDisk = "quorum") -> None:
         """Remove every key from `start` up to, but not including, `end`; None: to the last key."""
-        self._run(operations.delete_range(start, end))
+        self._run(operations.delete_range(start, end, acknowledgement))
 
     def __getitem__(self, key: Data) -> bytes:
         """The value of a key. KeyError when there is none."""
@@ -288,7 +304,7 @@ class Client:
             result: T = done.value
             return result
         except MalformedReply as garbage:
-            raise bad_reply(garbage, call.is_write) from garbage
+            raise bad_reply(garbage, call.is_write or call.is_fast) from garbage
 
     def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
@@ -314,7 +330,7 @@ class Client:
             if code == 0:
                 self._budget.earn()
                 return reply
-            exchange = exchange or Exchange(call.path, write, self._budget)
+            exchange = exchange or Exchange(call.path, write, self._budget, is_once=call.is_fast)
             time.sleep(exchange.failed(Answer(code, text, details, reply, fate), deadline_s - time.monotonic()))
 
     def _begin(self, deadline_s: float) -> Write:
@@ -369,45 +385,12 @@ class Client:
         self._start_writing()
 
 
-def failed_stream(end: tuple[int, str, bytes, int]) -> Answer:
-    """The end of a stream as that of a call."""
-    code, text, details, fate = end
-    return Answer(code, text, details, b"", fate)
-
-
-def whole(take: Callable[[U], T], messages: U) -> T:
-    """What `take` makes of messages; BadReply when they are none."""
-    try:
-        return take(messages)
-    except MalformedReply as garbage:
-        raise bad_reply(garbage, False) from garbage
-
-
-def bad_reply(garbage: MalformedReply, is_write: bool) -> BadReply:
-    """Whoever answers a write with garbage has seen it, and may have done it."""
-    error = BadReply(f"the reply is not one: {garbage}")
-    error.may_have_happened = is_write
-    return error
-
-
 @contextmanager
 def _cancelled_at_end(stream: Stream) -> Iterator[Stream]:
     try:
         yield stream
     finally:
         stream.cancel()
-
-
-def out_of_time(timeout_s: float, exchange: Exchange | None) -> DkvError:
-    """What a call that can not be tried any more ends with: the last reason says more than that time is over."""
-    if exchange is not None and exchange.last is not None:
-        return exchange.final(exchange.last)
-    return DeadlineExceeded(f"no time is left of {timeout_s:g} s")
-
-
-def to_ms(seconds: float) -> int:
-    """At least one: 0 would be over before it began."""
-    return max(1, int(seconds * 1_000))
 
 
 _living: "weakref.WeakSet[Client]" = weakref.WeakSet()

@@ -19,6 +19,8 @@ _EXPIRE_TS_OF_PUT, _EXPIRE_TS_OF_CAS = b"\x18", b"\x20"
 _TTL_MS = tag(100, 0)
 _LIMIT, _REVERSE = tag(101, 0), tag(102, 0) + b"\x01"
 _SESSION, _SEQUENCE, _LOWEST = tag(110, 2), tag(111, 0), tag(112, 0)
+ACKNOWLEDGED_BY_ALL, ACKNOWLEDGED_FAST = tag(113, 0) + b"\x01", tag(113, 0) + b"\x02"
+"""Of a write, behind its own fields: who has it before it is answered."""
 _PUT_REQUEST = b"\x0a"
 
 

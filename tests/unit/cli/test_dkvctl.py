@@ -11,6 +11,7 @@ import pytest
 from dkv import __version__
 from dkv.cli import dkvctl
 from dkv.cli.ctl.gotext import go_text
+from dkv.wire import messages as pb
 from dkv.wire.errors import from_status
 
 HEAVY = ("grpc", "rocksdict", "yaml", "asyncio", "multiprocessing", "google.protobuf.descriptor_pool", "dkv.server",
@@ -93,3 +94,30 @@ def test_import_of_dkvctl_loads_nothing_heavy() -> None:
 
 def _environment() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(filter(None, sys.path))}
+
+
+@pytest.mark.parametrize(
+    ("words", "method"),
+    [
+        (["--set", "k", "v"], "PutRequest"),
+        (["--del", "k"], "DeleteRequest"),
+        (["--mput", "k", "v"], "MultiPutRequest"),
+        (["--cas", "k", "", "v"], "CompareAndSetRequest"),
+        (["--ttl", "apple", "5"], "CompareAndSetRequest"),
+        (["--ttl", "apple", "0"], "CompareAndSetRequest"),
+        (["-set", "k:v"], "PutRequest"),
+    ],
+)
+def test_every_command_that_writes_asks_for_the_acknowledgement(server: Any, words: list[str], method: str) -> None:
+    """And what only set and del may ask for is a usage error of the others."""
+    server.pairs[b"apple"] = b"red"
+    assert dkvctl.main([*words, "--ack", "all"], connect=lambda _: server.client()) == 0
+    path, request = server.requests[-1]
+    assert getattr(pb, method).FromString(request).acknowledgement == pb.Acknowledgement.ALL, path
+    sent = len(server.requests)
+    code = dkvctl.main([*words, "--ack", "fast"], connect=lambda _: server.client())
+    if method in ("PutRequest", "DeleteRequest"):
+        assert code == 0
+        assert getattr(pb, method).FromString(server.requests[-1][1]).acknowledgement == pb.Acknowledgement.FAST
+    else:
+        assert (code, len(server.requests)) == (2, sent)

@@ -115,6 +115,9 @@ def test_options_on_the_line_are_taken() -> None:
     """Limit, order and authority."""
     options = plan(["--iter", "*", "--limit", "5", "--reverse", "--authority", "x"]).options
     assert (options.limit, options.reverse, options.authority, options.address) == (5, True, "x", "127.0.0.1:8080")
+    assert options.acknowledgement == "quorum"
+    for words in (["--ack", "all"], ["-ack=ALL"], ["--acknowledgement", "All"]):
+        assert plan(["--set", "k", "v", *words]).options.acknowledgement == "all"
     assert not options.json
     assert plan(["--json", "get", "k"]).options.json
     assert not plan(["--json=false", "get", "k"]).options.json
@@ -167,6 +170,8 @@ def test_wrong_argument_count_shows_the_usage_of_the_command(line: str) -> None:
         ("--set k -5", "unknown flag: -5"),
         ("--get", "flag needs an argument: --get"),
         ("--iter * --limit x", "invalid limit: x"),
+        ("--set k v --ack some", "invalid acknowledgement: some, must be quorum, all, fast"),
+        ("--set k v --ack", "flag needs an argument: --ack"),
         ("--iter * --limit 9999999999999999999", "invalid limit: "),
         ("--reverse=maybe --keys *", "unknown flag: --reverse=maybe"),
         ("-a h:1", "no command given"),

@@ -143,6 +143,27 @@ def test_write_certainly_refused_says_so(failure: Answer, kind: type[errors.DkvE
     assert not caught.value.may_have_happened
 
 
+@pytest.mark.parametrize(
+    ("failure", "kind", "may_have_happened"),
+    [
+        (answer(Code.UNAVAILABLE), errors.Unavailable, False),
+        (answer(Code.UNAVAILABLE, Fate.NOT_SENT), errors.Unavailable, False),
+        (answer(Code.UNAVAILABLE, Fate.LOST), errors.ConnectionLost, True),
+        (answer(Code.DEADLINE_EXCEEDED, Fate.LOST), errors.WriteTimedOut, True),
+        (answer(Code.RESOURCE_EXHAUSTED), errors.Overloaded, False),
+        (answer(Code.INVALID_ARGUMENT), errors.InvalidRequest, False),
+    ],
+)
+def test_write_that_is_tried_once_fails_with_its_first_attempt(
+    failure: Answer, kind: type[errors.DkvError], may_have_happened: bool
+) -> None:
+    """However worth it another one were; it says what is known of this one."""
+    with pytest.raises(kind) as caught:
+        Exchange(PATH, None, RetryBudget(), is_once=True).failed(failure, LONG_S)
+    assert type(caught.value) is kind
+    assert caught.value.may_have_happened is may_have_happened
+
+
 def test_write_lost_once_and_refused_afterwards_still_may_have_happened() -> None:
     """The second attempt's refusal says nothing about the first."""
     exchange = Exchange(PATH, write(), RetryBudget())

@@ -46,6 +46,8 @@ def test_own_writes_are_seen_by_the_number_of_the_last() -> None:
     assert get(levels.plain) == {"minChangeNumber": 9}
     assert get(levels.of_get(None, 3)) == {"minChangeNumber": 9, "maxStalenessMs": 3_000}
     assert scan(levels.of_scan("read_your_writes", None)) == {"minChangeNumber": 9}
+    levels.wrote(reply(0, b""))  # of a write that has no number yet
+    assert get(levels.plain) == {"minChangeNumber": 9}
     levels.wrote(reply(3, b"i" * 16))
     levels.wrote(b"\xff")
     assert get(levels.plain) == {"minChangeNumber": 3}

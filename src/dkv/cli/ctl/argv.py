@@ -15,6 +15,7 @@ from typing import Any
 from dkv.cli.ctl.invocation import BadPair, Options, UsageError
 from dkv.cli.ctl.table import BY_LONG_NAME, BY_SHORTHAND, COMMANDS, GET, SET, SET_OLD, Command
 from dkv.cli.ctl.until import parse_until
+from dkv.client.acknowledgements import ACKNOWLEDGEMENTS, Acknowledgement
 
 _OPTION_FIELDS = {
     "dkvAddr": "address",
@@ -23,6 +24,8 @@ _OPTION_FIELDS = {
     "limit": "limit",
     "from": "first",
     "until": "until",
+    "acknowledgement": "acknowledgement",
+    "ack": "acknowledgement",
 }
 _LIMIT_DIGITS_MAX = 18
 _SWITCHES = ("reverse", "json")
@@ -103,12 +106,21 @@ def _take_option(scan: _Scan, name: str, value: str) -> None:
             scan.options["until"] = parse_until(value)
         except ValueError as error:
             raise UsageError(str(error)) from error
+    elif _OPTION_FIELDS[name] == "acknowledgement":
+        scan.options["acknowledgement"] = _acknowledgement(value)
     elif name == "limit":
         scan.options["limit"] = _whole(value, "limit", "0 for all")
     elif name == "from":
         scan.options["first"] = _whole(value, "change number", "1 for all that are kept") or 1
     else:
         scan.options[_OPTION_FIELDS[name]] = value
+
+
+def _acknowledgement(value: str) -> Acknowledgement:
+    for word in ACKNOWLEDGEMENTS:
+        if word == value.lower():
+            return word
+    raise UsageError(f"invalid acknowledgement: {value}, must be {', '.join(ACKNOWLEDGEMENTS)}")
 
 
 def _whole(value: str, what: str, hint: str) -> int:

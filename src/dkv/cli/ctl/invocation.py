@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from dkv.cli.ctl import json_text
 from dkv.cli.ctl.until import NEVER, Until
+from dkv.client.acknowledgements import Acknowledgement
 from dkv.client.sync import Client
 from dkv.model.errors import Unavailable
 
@@ -34,6 +35,8 @@ class Options:
     json: bool = False
     first: int | None = None
     """Of watch: the first change number; None: only what comes."""
+    acknowledgement: Acknowledgement = "quorum"
+    """Of what writes."""
     until: Until = NEVER
     """Of restore: the point in time."""
 

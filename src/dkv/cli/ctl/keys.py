@@ -1,6 +1,7 @@
 """The commands on keys: the original's set, get, del, iter and keys, and ours: mget, mput, cas and ttl."""
 
 from dkv.cli.ctl.invocation import Failed, Session, UsageError
+from dkv.client.acknowledgements import OnDisk
 from dkv.client.scan import ScanRefused
 from dkv.client.values import Item
 
@@ -10,14 +11,14 @@ _SECONDS_DIGITS_MAX = 18
 
 def set_key(session: Session, words: list[bytes]) -> None:
     key, value = words
-    session.client.put(key, value)
+    session.client.put(key, value, acknowledgement=session.options.acknowledgement)
     session.result({"ok": True}, "OK")
 
 
 def set_key_silently(session: Session, words: list[bytes]) -> None:
     """The oldest form: `key:value` in one word; says nothing when it worked."""
     key, value = words[0].split(b":")
-    session.client.put(key, value)
+    session.client.put(key, value, acknowledgement=session.options.acknowledgement)
     session.result({"ok": True})
 
 
@@ -36,7 +37,7 @@ def _fields(key: bytes, item: Item | None) -> dict[str, object]:
 
 
 def delete_key(session: Session, words: list[bytes]) -> None:
-    session.client.delete(words[0])
+    session.client.delete(words[0], acknowledgement=session.options.acknowledgement)
     session.result({"ok": True}, "OK")
 
 
@@ -73,14 +74,21 @@ def multi_get(session: Session, words: list[bytes]) -> None:
 
 
 def multi_put(session: Session, words: list[bytes]) -> None:
-    session.client.put_many(zip(words[::2], words[1::2], strict=True))
+    session.client.put_many(zip(words[::2], words[1::2], strict=True), acknowledgement=_on_disk(session))
     session.result({"ok": True}, "OK")
 
 
 def compare_and_set(session: Session, words: list[bytes]) -> None:
     key, old, new = words
-    updated = session.client.compare_and_set(key, old, new)
+    updated = session.client.compare_and_set(key, old, new, acknowledgement=_on_disk(session))
     session.result({"updated": updated}, "true" if updated else "false")
+
+
+def _on_disk(session: Session) -> OnDisk:
+    asked = session.options.acknowledgement
+    if asked == "fast":
+        raise UsageError("only set and del can be acknowledged fast")
+    return asked
 
 
 def ttl(session: Session, words: list[bytes]) -> None:
@@ -105,5 +113,6 @@ def _show_seconds_left(session: Session, key: bytes) -> None:
 
 def _set_seconds_left(session: Session, key: bytes, seconds: int) -> None:
     """The value stays; 0 seconds: for ever."""
-    is_there = session.client.touch(key, seconds) if seconds else session.client.persist(key)
+    client, who = session.client, _on_disk(session)
+    is_there = client.touch(key, seconds, acknowledgement=who) if seconds else client.persist(key, acknowledgement=who)
     session.result({"ok": is_there, "found": is_there}, "OK" if is_there else "missing")

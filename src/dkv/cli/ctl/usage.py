@@ -15,6 +15,9 @@ Options
       --from NUMBER               of watch: the first change to print [those to come]
       --until NUMBER|TIME         of restore: to the state after this change, or at this time (2026-01-31T15:00, local
                                   without a zone), from the backup and what the server did after it
+      --ack, --acknowledgement WHO
+                                  of set, del, mput, cas and ttl: who has the write before it is answered, quorum, all,
+                                  or, of set and del where the server permits it, fast [quorum]
       --reverse                   of iter and keys: from the last key down
       --json                      results and errors as JSON, one document a line
   -h, --help                      this text
@@ -27,7 +30,8 @@ Exit status: 0 done, 1 the server or the connection failed, 2 the command line c
 _SHELL_TAIL = """\
   exit                            leave; Ctrl-D, too
 
---limit, --from, --reverse and --json work as on the command line. Quotes and backslashes keep spaces together."""
+--limit, --from, --reverse, --ack and --json work as on the command line. Quotes and backslashes keep spaces
+together."""
 
 
 def help_text() -> str:
