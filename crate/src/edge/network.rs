@@ -30,8 +30,8 @@ const PLACE_BITS: u32 = 24;
 /// The place of an HTTP request, which has none in the table: its ids are told apart from those of calls.
 const HTTP_PLACE: u64 = (1 << PLACE_BITS) - 1;
 
-/// How long to watch for the answer of a lone call. A write's takes longer: the disk is waited for asleep.
-const WATCH_MAX: Duration = Duration::from_micros(100);
+/// How long to watch for the answer of a lone call: that of a write on a quick disk comes within it.
+const WATCH_MAX: Duration = Duration::from_micros(400);
 
 /// Messages of one conversation that Python has not answered; its reader waits before it takes more.
 const UNANSWERED_MAX: usize = 16;
@@ -96,10 +96,17 @@ impl Network {
     /// where other nodes have a say in it: they may need the processor.
     async fn watch_for_the_answer(&self) {
         let start = Instant::now();
-        let is_alone = self.shared.hub.get().is_none() && self.shared.open_calls.load(Relaxed) == 1;
-        while is_alone && self.shared.outbox.is_empty() && start.elapsed() < WATCH_MAX {
+        let is_alone = self.shared.hub.get().is_none();
+        while is_alone && self.awaits_one_answer() && start.elapsed() < WATCH_MAX {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// One call is open, and Python has it. Its answer may have come and gone between two looks: then the next call, which
+    /// has yet to be handed over, tells.
+    fn awaits_one_answer(&self) -> bool {
+        let shared = &self.shared;
+        shared.open_calls.load(Relaxed) == 1 && shared.outbox.is_empty() && self.news.borrow().is_empty()
     }
 
     /// Opens a call that `deliver` will announce. The guard closes it.

@@ -1,9 +1,13 @@
-"""What consensus has committed, for all vBuckets of a turn: one look-up, one batch to the engine, then the answers.
+"""What consensus has committed, for all vBuckets of a turn: one look-up, the answers, one batch to the engine.
 
 A batch is at most 1 MiB, or one entry (INVARIANTS 17). Rows of two vBuckets never meet, so their batches can be one.
+
+Answers leave before the engine has the batch. What they say is decided by the log, which is durable: an engine that
+fails to take the batch ends the process, and the next one applies the same entries to the same end. Whoever reads comes
+in a turn behind the write, or further down in this one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dkv.node.hosted import Hosted
@@ -14,6 +18,9 @@ from dkv.services.turn import Turn
 from dkv.vbucket.replica import EntryResult
 
 BATCH_BYTES_MAX = 1 << 20
+
+Decided = list[tuple[Hosted, list[EntryResult]]]
+"""What the entries of a batch did, by vBucket."""
 
 
 class Part(NamedTuple):
@@ -41,17 +48,21 @@ class Applying:
         self._store, self._consensus, self._meter = store, consensus, meter
 
     def apply(
-        self, committed: Iterable[Hosted], turns: Mapping[int, Turn]
+        self, committed: Iterable[Hosted], turns: Mapping[int, Turn], emit: Callable[[], None]
     ) -> tuple[list[Applied], dict[int, list[EntryResult]]]:
-        """Everything that waits in these; what was applied, and the results by vBucket."""
+        """Everything that waits in these; what was applied, and the results by vBucket. `emit` sends what the turns
+        have answered."""
         waiting = list(committed)
         done: list[Applied] = []
         results: dict[int, list[EntryResult]] = {}
         while waiting:
             parts = self._next_batch(waiting)
-            for hosted, entry_results in self._write(parts):
-                hosted.applied(entry_results, turns[hosted.vbucket])
+            batch, decided = self._decide(parts)
+            for hosted, entry_results in decided:
+                hosted.answer(entry_results, turns[hosted.vbucket])
                 results.setdefault(hosted.vbucket, []).extend(entry_results)
+            emit()
+            self._write(batch, decided)
             done += [Applied(part.hosted.vbucket, part.entries[-1][0], part.size) for part in parts]
             waiting = [hosted for hosted in waiting if hosted.can_apply]
         self._consensus.applied([(each.vbucket, each.log_index) for each in done])
@@ -70,7 +81,7 @@ class Applying:
                 break
         return parts
 
-    def _write(self, parts: Sequence[Part]) -> list[tuple[Hosted, list[EntryResult]]]:
+    def _decide(self, parts: Sequence[Part]) -> tuple[RowBatch, Decided]:
         keys = [key for part in parts for key in part.keys]
         values = self._look_up(keys) if keys else []
         batch, decided, start = RowBatch(), [], 0
@@ -84,10 +95,14 @@ class Applying:
                 batch.ranges += applied.batch.ranges
             decided.append((hosted, applied.results))
             start = end
+        return batch, decided
+
+    def _write(self, batch: RowBatch, decided: Decided) -> None:
         began = self._meter.stopwatch()
         self._store.write(batch)
         self._meter.wrote(sum([len(result.outcomes) for _, results in decided for result in results]), began)
-        return decided
+        for hosted, results in decided:
+            hosted.applied(results)
 
     def _look_up(self, keys: list[bytes]) -> list[bytes | None]:
         began = self._meter.stopwatch()

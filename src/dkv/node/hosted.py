@@ -363,7 +363,8 @@ class Hosted:
         return entries if end == len(entries) else entries[:end]
 
     def decide(self, entries: Sequence[EntryTuple], values: Sequence[bytes | None]) -> Applied:
-        """What the entries do, given the rows that they read. Its batch is written before `applied` is called."""
+        """What the entries do, given the rows that they read. `answer` and `applied` follow, the batch is written in
+        between."""
         confs = {index: self._conf_changed(index, data) for index, _, kind, data in entries if kind}
         space = self.replica.space
         applied = self.replica.apply(entries, values, confs)
@@ -371,14 +372,17 @@ class Hosted:
             self._space_left = space
         return applied
 
-    def applied(self, results: list[EntryResult], turn: Turn) -> None:
-        """It is in the engine: tell whoever waits for it."""
+    def answer(self, results: list[EntryResult], turn: Turn) -> None:
+        """Tell whoever waits for it."""
+        turn.history_id = self.replica.history_id  # a restore begins another one
+        self.writes.answer(results, turn)
+
+    def applied(self, results: list[EntryResult]) -> None:
+        """It is in the engine."""
         if self._space_left is not None:
             self._store.request_compaction(*block_range(self._space_left))
             self._space_left = None
         self.history.note(results)
-        turn.history_id = self.replica.history_id  # a restore begins another one
-        self.writes.answer(results, turn)
 
     def _conf_changed(self, index: int, data: bytes) -> ConfChanged:
         self.lease.end()

@@ -332,7 +332,8 @@ class Node:
         committed = [hosted for hosted in self._busy.values() if hosted.can_apply]
         if not committed or not self.throttle.may_apply(now):
             return
-        done, results = self.applying.apply(committed, turns)
+        home = turns[self.sole.vbucket]
+        done, results = self.applying.apply(committed, turns, lambda: self._emit(turns.answers(home)))
         for vbucket, index, size in done:
             self.engine_sync.note_applied(vbucket, index, size)
             self.disk.note_applied(size)
