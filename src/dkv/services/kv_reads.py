@@ -22,8 +22,8 @@ from dkv.wire.kv import (
     iterate_reply,
     missing_reply,
     pair,
-    pairs,
     plain_get_key,
+    plain_pairs,
     read_token,
 )
 from dkv.wire.requests import LINEARIZABLE_STRICT
@@ -238,15 +238,13 @@ def answer_multi_get(
 
 
 def _pairs(keys: Sequence[bytes], rows: Sequence[bytes | None], log_time: int) -> Iterator[bytes]:
-    """The pairs of those that are there, encoded: short ones as one part, else one by one as they are taken."""
-    encoded = pairs(keys, rows)
-    if None not in encoded:
-        yield b"".join(encoded)  # type: ignore[arg-type]  # no None is in it, and a copy would cost
+    """The pairs of those that are there, encoded: plain ones as one part, else one by one as they are taken."""
+    parts = plain_pairs(keys, rows)
+    if parts is not None:
+        yield b"".join(parts)
         return
-    for part, key, row in zip(encoded, keys, rows, strict=True):
-        if part is not None:
-            yield part
-        elif row is not None and (found := live(row, log_time)) is not None:
+    for key, row in zip(keys, rows, strict=True):
+        if row is not None and (found := live(row, log_time)) is not None:
             yield pair(key, *found)
 
 

@@ -180,21 +180,27 @@ def pair(key: bytes, value: bytes, expire_ts: int) -> bytes:
     return b"\x12" + varint(len(body)) + body
 
 
-def pairs(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> list[bytes | None]:
-    """`pair` of each key and its row; empty where there is no row. None for a row that has an expiry, is damaged or is
-    too long for this, which the caller looks at."""
-    found: list[bytes | None] = []
-    add, join, lengths, heads = found.append, b"".join, _LENGTH, _PAIR_VALUE
+def plain_pairs(keys: Sequence[bytes], rows: Sequence[bytes | None]) -> list[bytes] | None:
+    """The parts of `pair` of each key that has a row, to be joined. None when some row has an expiry, is damaged or is
+    too long for this, or some key is: then the caller looks at one after the other.
+
+    Neighbours are mostly of the same length, and then share what stands before key and value."""
+    parts: list[bytes] = []
+    key_length = row_length = 0
+    head = value_head = b""
     for key, row in zip(keys, rows, strict=True):
         if row is None:
-            add(b"")
-        elif row[:1] != b"\0" or len(row) > PLAIN_BYTES_MAX or len(key) > 127:
-            add(None)
-        else:
-            head = heads[len(row) - 1]
-            body = 2 + len(key) + len(head) + len(row) - 1
-            add(join((b"\x12", lengths[body], b"\x0a", lengths[len(key)], key, head, row[1:])))
-    return found
+            continue
+        if len(row) != row_length or len(key) != key_length:
+            key_length, row_length = len(key), len(row)
+            if not 0 < row_length <= PLAIN_BYTES_MAX or key_length > 127:
+                return None
+            value_head = _PAIR_VALUE[row_length - 1]
+            head = b"\x12" + _LENGTH[1 + key_length + len(value_head) + row_length] + b"\x0a" + _LENGTH[key_length]
+        if row[0]:
+            return None
+        parts += (head, key, value_head, row[1:])
+    return parts
 
 
 def iterate_reply(key: bytes, value: bytes, expire_ts: int) -> bytes:
