@@ -66,14 +66,18 @@ class Readers:
         self._looked_ms = 0
         self._busy_ms = -LATELY_MS
         self._has_news = False
-        self.has_more: bool = False
-        """Some reader can be given more right now."""
+        self._may_give = False
         self.patience_ms: int = 0
         """How long the node may wait for other news while there is more."""
 
     @property
     def count(self) -> int:
         return len(self._open)
+
+    @property
+    def has_more(self) -> bool:
+        """Some reader can be given more right now."""
+        return self._may_give and bool(self._open)
 
     def open(self, turn: Turn, view: View, now: Now) -> None:
         """Take in the requests of the turn; refuse those that ask for what is not kept."""
@@ -121,10 +125,10 @@ class Readers:
         applied = view.change_number - self._applied_number
         self._applied_number = view.change_number
         is_time = now.monotonic_ms - self._looked_ms >= LOOK_INTERVAL_MS
-        if not (self._history.collect() or self._has_news or self.has_more or applied or is_time):
+        if not (self._history.collect() or self._has_news or self._may_give or applied or is_time):
             return
         self._looked_ms = now.monotonic_ms if is_time else self._looked_ms
-        self._has_news = self.has_more = False
+        self._has_news = self._may_give = False
         self.patience_ms = BUSY_WAIT_MS if is_lately else 0
         left = TURN_CHANGES_MAX
         for reader in list(self._open.values()):
@@ -140,11 +144,11 @@ class Readers:
                     left -= taken
                     reader.owed = max(0, taken - share) if gives_way else 0
                 else:
-                    reader.owed, self.has_more = -share, True
+                    reader.owed, self._may_give = -share, True
                 if reader.call_id in self._open:  # behind those whose turn did not come
                     self._open[reader.call_id] = self._open.pop(reader.call_id)
             else:
-                self.has_more = True
+                self._may_give = True
         self._close_tail()
 
     def _small_share(self, reader: Reader, view: View, waited_ms: int) -> int:
@@ -164,7 +168,7 @@ class Readers:
             before, place.next_number = place.next_number, job.add(entry, place.next_number)
             taken += max(len(entry.commands), place.next_number - before)
             if taken >= changes_max or job.is_full:
-                self.has_more = True
+                self._may_give = True
                 break
         reader.buffered_bytes += job.send(turn, place.next_number, view, now.monotonic_ms)
         if job.is_over(place.next_number):

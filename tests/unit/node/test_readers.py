@@ -340,6 +340,23 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
     assert reader.take() == numbers(151, 300)
 
 
+def test_nobody_is_waited_on_once_the_last_reader_has_gone(house: Open) -> None:
+    """It could have been given more at once; a node that went on looking for it would never sleep again."""
+    home = house()
+    for at in range(6):
+        home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
+    reader = home.follow()
+    while not home.node.sole.readers.count:
+        home.node.turn(0)
+    home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
+    now = home.machine.clock.now()
+    take_fetched(home)
+    home.node.sole.readers.feed(readers.Turn(0), home.node.sole.view(now), now, is_busy=True)
+    assert home.node.sole.readers.has_more
+    home.node.sole.readers.forget([reader.call_id])
+    assert not home.node.sole.readers.has_more
+
+
 def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writes(
     house: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
