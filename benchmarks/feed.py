@@ -74,6 +74,8 @@ def read(address: str, through: int, seconds: float) -> Read:
         stream = stream_changes(request)
         next_number, began = 1, time.monotonic()
         for raw in stream:
+            if next_number == 1:
+                print("reading", flush=True)
             message = parse(raw)
             for change in message.changes:
                 if change.changeNumber != next_number:
@@ -92,11 +94,18 @@ def reader(address: str, *, through: int = 0, seconds: float = 0.0) -> "subproce
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+def await_first_message(process: "subprocess.Popen[str]") -> None:
+    """Its interpreter has started, and it reads: that is what others lose by."""
+    assert process.stdout is not None
+    if process.stdout.readline() != "reading\n":
+        raise LoadFailed("the reader failed")
+
+
 def result(process: "subprocess.Popen[str]") -> Read:
     output, _ = process.communicate(timeout=300)
     if process.returncode:
         raise LoadFailed("the reader failed")
-    return Read(*json.loads(output))
+    return Read(*json.loads(output.splitlines()[-1]))
 
 
 def measure(
@@ -111,8 +120,8 @@ def measure(
     put = dkv.calls["put"]
     for _ in range(rounds):
         alone.append(dkv.h2load(put, LOAD, seconds).per_second)
-        process = reader(dkv.address, seconds=seconds + 3)
-        time.sleep(1)  # its interpreter starts
+        process = reader(dkv.address, seconds=seconds + 1)
+        await_first_message(process)
         beside.append(dkv.h2load(put, LOAD, seconds).per_second)
         followed.append(result(process))
     return reads, alone, beside, followed
