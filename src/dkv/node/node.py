@@ -23,17 +23,13 @@ from dkv.node.forwarding import Forwarding
 from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
-from dkv.node.lacking import Lacking
 from dkv.node.lease import RAFT_TICKS_PER_TURN_MAX, LeaseTerms
-from dkv.node.membership import Membership
 from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
-from dkv.node.peering import Peering
-from dkv.node.resigning import Resigning
+from dkv.node.peer_duties import PeerDuties
+from dkv.node.peering import STAGE_KINDS, Peering
 from dkv.node.restoring import Surroundings
 from dkv.node.scattering import Scattering
-from dkv.node.sleep import Sleep
-from dkv.node.snapshots import Snapshots
 from dkv.node.stagings import Stagings
 from dkv.node.throttle import Throttle
 from dkv.node.turns import Turns
@@ -134,35 +130,36 @@ class Node:
                 self.host(each)
             self.scattering = Scattering([path for path, _ in services.methods], sorted(self.vbuckets), limits)
             self.sole.scans.open_rows = self._merged_rows
-        self.snapshots: Snapshots | None = None
-        self.sleep: Sleep | None = None
-        self.membership: Membership | None = None
-        self.resigning: Resigning | None = None
-        self.lacking: Lacking | None = None
         self.stagings: Stagings = Stagings(store, self.engine_sync, self.disk, self.peering, self.vbuckets)
-        if self.peering is not None:
-            self._keep_company(self.peering, node_id)
+        self.duties: PeerDuties | None = self._take_on(self.peering, node_id) if self.peering is not None else None
         self.applying: Applying = Applying(store, consensus, self.meter)
-        around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, self.membership)
+        membership = self.duties.membership if self.duties is not None else None
+        around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, membership)
         self.jobs: Jobs = Jobs(around, self.disk, backups, random)
-        if self.membership is not None:
-            self.membership.is_restoring = lambda: self.stagings.is_restoring_here
         services.node_status.observe(edge, consensus, store, replica)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
         self._looked_ms = self._woke_ms = self._woke_all_ms = 0
 
-    def _keep_company(self, peering: Peering, node_id: int) -> None:
+    def _take_on(self, peering: Peering, node_id: int) -> PeerDuties:
         """What a node does besides that has peers."""
-        self.snapshots = Snapshots(self.store, self.engine_sync, peering, self._random, self.vbuckets.get)
-        self.sleep = Sleep(self.consensus, peering, self.vbuckets)
-        self.lacking = Lacking(self.consensus, peering, self.vbuckets)
-        sent, cluster = self.snapshots.bytes_sent, self.services.cluster
-        own = cluster.standing if cluster is not None else None
-        self.membership = Membership(node_id, self.vbuckets, self.consensus, peering, self._random, sent, own)
-        self.resigning = Resigning(self.disk, self.membership, self.consensus)
+        cluster = self.services.cluster
+        duties = PeerDuties(
+            node_id,
+            self.vbuckets,
+            store=self.store,
+            consensus=self.consensus,
+            engine_sync=self.engine_sync,
+            disk=self.disk,
+            peering=peering,
+            random=self._random,
+            standing=cluster.standing if cluster is not None else None,
+        )
+        peering.listen(STAGE_KINDS, self.stagings.hear)
+        duties.membership.is_restoring = lambda: self.stagings.is_restoring_here
         if cluster is not None:
-            cluster.observe(self.membership)
+            cluster.observe(duties.membership)
+        return duties
 
     def host(self, replica: Replica) -> Hosted:
         """Take turns for this replica from now on; its group is open."""
@@ -183,7 +180,7 @@ class Node:
             if not self._hand_over(vbucket, batch, now):
                 self.services.accept(*batch, turns[vbucket])
         if self.peering is not None:
-            for vbucket, batch in self._hear(self.peering, home, now):
+            for vbucket, batch in self.peering.receive(self.vbuckets.get, home, now):
                 self.services.accept(*batch, turns[vbucket])
         if requests:
             self.services.accept_http(requests, home)
@@ -264,8 +261,8 @@ class Node:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
         if self.services.has_work or (self.scattering is not None and self.scattering.has_work):
             return 0
-        if self.snapshots is not None:
-            wait_ms = min(wait_ms, self.snapshots.patience_ms)
+        if self.duties is not None:
+            wait_ms = min(wait_ms, self.duties.patience_ms)
         wait_ms = self.stagings.patience_ms(self.jobs.patience_ms(wait_ms))
         is_awaited = False
         for hosted in self._busy.values():
@@ -290,12 +287,6 @@ class Node:
         self.peering.hand_over(hosted.leader_node, vbucket, batch, now)
         return True
 
-    def _hear(self, peering: Peering, home: Turn, now: Now) -> list[tuple[int, CallBatch]]:
-        assert self.snapshots is not None
-        assert self.membership is not None
-        assert self.sleep is not None
-        return peering.receive(self.vbuckets.get, self.snapshots, self.stagings, self.membership, self.sleep, home, now)
-
     def _merged_rows(self, request: ScanRequest) -> tuple[Scan, int]:
         """Of all vBuckets, those that have expired left out."""
         scans = []
@@ -305,8 +296,8 @@ class Node:
         return MergedScan(scans, reverse=request.reverse), 0
 
     def _want_snapshot(self, vbucket: int, replica: int, now: Now) -> None:
-        assert self.snapshots is not None
-        self.snapshots.want(vbucket, replica, now)
+        assert self.duties is not None
+        self.duties.snapshots.want(vbucket, replica, now)
 
     def _forget(self, closed: list[int]) -> None:
         """These callers have gone."""
@@ -354,8 +345,8 @@ class Node:
 
     def _look_after(self, turns: Turns, now: Now) -> None:
         """What is due unasked."""
-        if self.sleep is not None:
-            self.sleep.after_turn(now)  # before the tick: with a heartbeat to send a leader is not idle
+        if self.duties is not None:
+            self.duties.before_tick(now)
         self._tick_raft(now)
         for vbucket, index in self.engine_sync.take_synced().items():
             self.vbuckets[vbucket].upkeep.cut(index)
@@ -365,13 +356,8 @@ class Node:
             for vbucket, hosted in self._writing.items():
                 hosted.writes.give_up(turns[vbucket], now)
             self._writing = {vbucket: each for vbucket, each in self._writing.items() if each.writes.waiting_entries}
-        if self.peering is not None and self.snapshots is not None:
-            self.snapshots.take_turn(now)
-            if self.membership is not None and self.resigning is not None:
-                self.membership.after_turn(now)
-                self.resigning.after_turn(now)
-            if self.lacking is not None:
-                self.lacking.after_turn(now)
+        if self.peering is not None and self.duties is not None:
+            self.duties.after_turn(now)
             self.peering.after_turn(turns[self.sole.vbucket], now)
 
     def _tick_raft(self, now: Now) -> None:
@@ -413,11 +399,11 @@ class Node:
 
     def _hand_leadership_over(self, timeout_ms: int) -> None:
         """To the voters that lack least, among those in touch. Calls go on being answered meanwhile."""
-        if self.membership is None:
+        if self.duties is None:
             return
         now_ms = self.clock.now().monotonic_ms
         deadline, ask_ms = now_ms + timeout_ms, now_ms
-        while (led := self.membership.to_hand_over()) and now_ms < deadline:
+        while (led := self.duties.membership.to_hand_over()) and now_ms < deadline:
             if now_ms >= ask_ms:
                 ask_ms = now_ms + HAND_OVER_AGAIN_MS
                 for vbucket, heir in led.items():
@@ -430,8 +416,8 @@ class Node:
         self.jobs.close()
         for hosted in self.vbuckets.values():
             hosted.scans.close()
-        if self.snapshots is not None:
-            self.snapshots.close()
+        if self.duties is not None:
+            self.duties.close()
         try:
             self.consensus.close()
         finally:

@@ -4,7 +4,7 @@ Parts for one node leave together, when consensus has spoken and at the end of t
 bug or a newer release: it is counted and passed over, as a lost message would be.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from dkv.model.errors import InvalidRequest
@@ -34,18 +34,8 @@ class Listener(Protocol):
     def told_index_lost(self, request_id: int) -> None: ...
 
 
-class SleepListener(Protocol):
-    """Whoever puts groups to sleep."""
-
-    def hear(self, body: bytes) -> None:
-        """Raises InvalidRequest."""
-
-
-class BulkListener(Protocol):
-    """Whoever sends and takes snapshots, or what is staged."""
-
-    def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None: ...
-
+Hear = Callable[[int, int, int, bytes, Now], None]
+"""Takes in (node, kind, vBucket, body) of a part. Raises InvalidRequest."""
 
 MEMBERSHIP_KINDS = frozenset((Kind.CHANGE, Kind.TRANSFER, Kind.NODES, Kind.REMOVED))
 SNAPSHOT_KINDS = frozenset(
@@ -54,13 +44,6 @@ SNAPSHOT_KINDS = frozenset(
 STAGE_KINDS = frozenset(
     (Kind.STAGE_OFFER, Kind.STAGE_CHUNK, Kind.STAGE_RECEIVED, Kind.STAGE_DONE, Kind.STAGE_DROP, Kind.STAGE_HELD)
 )
-
-
-class MembershipListener(Protocol):
-    """What becomes of what is said of members."""
-
-    def hear(self, node: int, kind: int, vbucket: int, body: bytes) -> None:
-        """Raises InvalidRequest."""
 
 
 class Peering:
@@ -72,6 +55,8 @@ class Peering:
         self.forwarding: Forwarding = forwarding
         self._methods = methods
         self._paths = {number: path for path, number in methods.items()}
+        self._hear_of: dict[int, Hear] = {}
+        """Who takes in parts of a kind, where it is not the vBucket."""
         self._outbox: dict[int, list[Part]] = {}
         self._links: Mapping[int, Link] = {}
         self._linked: frozenset[int] = frozenset()
@@ -81,15 +66,12 @@ class Peering:
         self.unreadable: int = 0
         """Messages and parts that were passed over."""
 
+    def listen(self, kinds: Iterable[int], hear: Hear) -> None:
+        """Parts of these kinds are for `hear` from now on."""
+        self._hear_of |= dict.fromkeys(kinds, hear)
+
     def receive(
-        self,
-        listener_of: Callable[[int], Listener | None],
-        snapshots: BulkListener,
-        stagings: BulkListener,
-        membership: MembershipListener,
-        sleep: SleepListener,
-        turn: Turn,
-        now: Now,
+        self, listener_of: Callable[[int], Listener | None], turn: Turn, now: Now
     ) -> list[tuple[int, CallBatch]]:
         """Takes in what the peers have said; returns the calls that they hand over to us, by vBucket."""
         calls: list[tuple[int, CallBatch]] = []
@@ -98,14 +80,8 @@ class Peering:
                 for kind, vbucket, body in parse(message):
                     if kind == Kind.ANSWERS:
                         self.forwarding.take_answers(node, body, turn)
-                    elif kind in SNAPSHOT_KINDS:
-                        snapshots.hear(node, kind, vbucket, body, now)
-                    elif kind in STAGE_KINDS:
-                        stagings.hear(node, kind, vbucket, body, now)
-                    elif kind in MEMBERSHIP_KINDS:
-                        membership.hear(node, kind, vbucket, body)
-                    elif kind == Kind.SLEEP:
-                        sleep.hear(body)
+                    elif (hear := self._hear_of.get(kind)) is not None:
+                        hear(node, kind, vbucket, body, now)
                     elif (listener := listener_of(vbucket)) is None:
                         self.unreadable += 1
                     elif kind == Kind.CALLS:

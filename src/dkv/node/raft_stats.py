@@ -24,9 +24,9 @@ def raft_stats(node: Node) -> dict[str, object]:
         "applied": sum(each.replica.applied_index for each in hosted),
         "changes": sum(each.replica.change_number for each in hosted),
     }
-    peering, snapshots, membership = node.peering, node.snapshots, node.membership
-    if peering is None or snapshots is None or membership is None:
+    if node.peering is None or node.duties is None:
         return stats
+    peering, snapshots, membership = node.peering, node.duties.snapshots, node.duties.membership
     forwarding = peering.forwarding
     lags = worst_lags(hosted, node.consensus)
     addresses, nodes = membership.addresses, membership.nodes()

@@ -131,7 +131,7 @@ def test_restore_asked_of_any_node_replaces_the_rows_of_all(site: Site, asks_lea
     assert replica.change_number == number + 1
     phases = [pb.BackupProgress.FromString(item).phase for item in reply.items]
     assert pb.BackupPhase.BACKUP_PHASE_SPREAD in phases
-    assert not any(each.node.snapshots and each.node.snapshots.sent for each in site.members)
+    assert not any(each.node.duties and each.node.duties.snapshots.sent for each in site.members)
 
 
 def test_restore_to_a_point_in_time_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +158,8 @@ def test_follower_that_is_away_fetches_a_snapshot_when_it_is_back(site: Site) ->
     site.wire.cut = set()
     site.settle()
     site.are_equal()
-    assert away.node.snapshots is not None
-    assert away.node.snapshots.installed == 1
+    assert away.node.duties is not None
+    assert away.node.duties.snapshots.installed == 1
     assert site.get(away, readConsistency=pb.ReadConsistency.LINEARIZABLE).value == b"after"
 
 
@@ -293,8 +293,8 @@ def test_what_is_staged_for_a_restore_that_is_over_goes_though_nobody_was_told(s
 def test_members_and_leaders_stay_as_they_are_during_a_restore(site: Site) -> None:
     """Whoever asks is asked to come again."""
     leader = site.leader
-    membership = leader.node.membership
-    assert membership is not None
+    assert leader.node.duties is not None
+    membership = leader.node.duties.membership
     call_id = site.begin(leader, methods.RESTORE_BACKUP)
     site.run(3)
     assert membership.is_restoring()

@@ -350,8 +350,8 @@ def test_removed_node_refuses_at_once_what_waits_and_what_comes(trio: Trio) -> N
     follower = trio.followers[0]
     waiting = follower.call("Get", pb.GetRequest(key=b"k", minChangeNumber=1_000))
     follower.step()
-    membership = trio.leader.node.membership
-    assert membership is not None
+    assert trio.leader.node.duties is not None
+    membership = trio.leader.node.duties.membership
     membership.propose_change(VBUCKET, Change(((REMOVED, follower.node_id),)))
     trio.run(10)
     assert follower.node.sole.is_removed
@@ -391,8 +391,8 @@ def test_follower_below_the_log_catches_up_by_a_snapshot_and_then_follows(trio: 
     follower.node.sole.replica.clock.believe(trio.clock.now())
     trio.run(200)
     assert follower.node.sole.replica.clock.jump_ms_max == ANY_JUMP_MS
-    assert trio.leader.node.snapshots is not None
-    assert trio.leader.node.snapshots.sent == 1
+    assert trio.leader.node.duties is not None
+    assert trio.leader.node.duties.snapshots.sent == 1
     trio.put(follower, b"after")
     trio.run(20)
     assert follower.node.sole.replica.applied_index == trio.leader.node.sole.replica.applied_index
@@ -438,8 +438,8 @@ def test_replica_that_is_removed_gets_no_snapshot_any_more(trio: Trio) -> None:
     """Neither the one under way nor another; and the log is not kept for it."""
     follower, leader = trio.followers[0], trio.leader
     fall_behind(trio, follower)
-    snapshots = leader.node.snapshots
-    assert snapshots is not None
+    assert leader.node.duties is not None
+    snapshots = leader.node.duties.snapshots
     while not snapshots.bytes_sent():
         trio.run(1)
     trio.isolate(follower)
@@ -455,8 +455,8 @@ def test_leader_that_loses_its_office_keeps_no_log_for_a_snapshot(trio: Trio) ->
     """Whoever leads then sends another one, and keeps his."""
     follower, leader = trio.followers[0], trio.leader
     fall_behind(trio, follower)
-    snapshots = leader.node.snapshots
-    assert snapshots is not None
+    assert leader.node.duties is not None
+    snapshots = leader.node.duties.snapshots
     while not snapshots.bytes_sent():
         trio.run(1)
     trio.run(1)

@@ -7,6 +7,7 @@ from dkv.cluster.formation import Standing
 from dkv.model.limits import Limits
 from dkv.model.node_urls import url_of
 from dkv.node.founding import found, read_charter, read_contacts
+from dkv.node.snapshots import Snapshots
 from dkv.testing.clock import DRIFT_PERMILLE_MAX, START_WALL_MS, SimClock
 from dkv.testing.cluster.lines import Lines
 from dkv.testing.cluster.newcomer import Newcomer, Wish, address_of
@@ -108,16 +109,20 @@ class Member(Machine):
         return any(hosted.is_leader for hosted in self.life.node.vbuckets.values())
 
     @property
+    def _transfers(self) -> Snapshots | None:
+        duties = self.life.node.duties if self.life is not None else None
+        return duties.snapshots if duties is not None else None
+
+    @property
     def snapshots(self) -> int:
         """Installed in this life."""
-        snapshots = self.life.node.snapshots if self.life is not None else None
-        return snapshots.installed if snapshots is not None else 0
+        return self._transfers.installed if self._transfers is not None else 0
 
     @property
     def has_snapshot_under_way(self) -> bool:
         """Out or in."""
-        snapshots = self.life.node.snapshots if self.life is not None else None
-        return snapshots is not None and snapshots.outgoing_count + snapshots.incoming_count > 0
+        transfers = self._transfers
+        return transfers is not None and transfers.outgoing_count + transfers.incoming_count > 0
 
     def any_row(self, rng: Random) -> bytes | None:
         """The key of some row that a client could read; None: there is none."""
