@@ -3,8 +3,6 @@
 //! Invariant: a caller drives its own call (see `reactor`), with the interpreter lock released, and looks at signals
 //! every 100 ms. A process that was forked has fresh connections.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +12,13 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyConnectionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::address::Address;
 use super::channel::{metadata_headers, Call, Channel, Outcome, Sink, Target};
-use super::reactor;
+use super::reactor::{self, drive};
 use super::status::{Status, INTERNAL, OK};
 use super::stream::{EdgeStream, Queue, QueueSink};
-
-const SIGNAL_SLICE: Duration = Duration::from_millis(100);
-
-/// Drives `work` to its end with the interpreter lock released, and lets Python handle signals. An exception of a
-/// handler drops `work`, which cancels it.
-pub fn drive<T: Send>(py: Python<'_>, runtime: &Runtime, work: impl Future<Output = T> + Send) -> PyResult<T> {
-    let mut work = pin!(work);
-    loop {
-        let slice = async { tokio::time::timeout(SIGNAL_SLICE, work.as_mut()).await };
-        match py.detach(|| runtime.block_on(slice)) {
-            Ok(value) => return Ok(value),
-            Err(_) => py.check_signals()?,
-        }
-    }
-}
 
 /// The one message of a unary reply.
 #[derive(Default)]

@@ -21,7 +21,7 @@ use super::client::{call_unary, make_call, Client};
 use super::loop_bell::LoopBell;
 use super::reactor;
 use super::status::OK;
-use super::stream::{EdgeStream, Queue, QueueSink};
+use super::stream::{EdgeStream, Queue, QueueSink, Reader};
 
 /// Worth a wake-up: a loop takes about 200 microseconds for so many, and a wake-up 20.
 const RING_AT: usize = 32;
@@ -55,6 +55,12 @@ pub struct Mailbox {
     bell: LoopBell,
 }
 
+impl Reader for Mailbox {
+    fn put_stream(&self, id: u64) {
+        self.put(|news| news.streams.push(id));
+    }
+}
+
 impl Mailbox {
     fn put(&self, add: impl FnOnce(&mut News)) {
         let mut news = self.news.lock();
@@ -74,10 +80,6 @@ impl Mailbox {
             drop(news);
             self.bell.ring();
         }
-    }
-
-    pub fn put_stream(&self, id: u64) {
-        self.put(|news| news.streams.push(id));
     }
 
     fn put_outcome(&self, id: u64, (outcome, reply): (Outcome, Bytes)) {
@@ -165,7 +167,7 @@ impl EdgeLoopClient {
     /// Starts a call whose reply is a stream, told under `id` whenever there is something to take.
     fn stream(&self, id: u64, path: String, message: &[u8], timeout_ms: i64) -> PyResult<EdgeStream> {
         let call = make_call(path, message, timeout_ms, &[])?;
-        let queue = Arc::new(Queue::for_mailbox(self.mailbox.clone(), id));
+        let queue = Arc::new(Queue::told_to(self.mailbox.clone(), id));
         let (cancel, cancelled) = oneshot::channel::<()>();
         match self.client.channel() {
             None => queue.end(Outcome::closed()),

@@ -9,11 +9,13 @@
 //! close them.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -24,6 +26,9 @@ pub type Job = Box<dyn FnOnce() + Send>;
 const IDLE_ROUND: Duration = Duration::from_millis(250);
 /// Long enough to read what has arrived, short enough for a call that begins meanwhile.
 const IDLE_LOOK: Duration = Duration::from_millis(1);
+
+/// How long a wait may leave a signal unhandled.
+const SIGNAL_SLICE: Duration = Duration::from_millis(100);
 
 /// Counts blocking waits, so that the idle thread keeps out of the way of a busy client.
 static WAITS: AtomicU64 = AtomicU64::new(0);
@@ -67,6 +72,19 @@ pub fn driven() -> std::io::Result<Arc<Runtime>> {
         })?;
         Ok(driven)
     })
+}
+
+/// Drives `work` to its end with the interpreter lock released, and lets Python handle signals. An exception of a
+/// handler drops `work`, which cancels it.
+pub fn drive<T: Send>(py: Python<'_>, runtime: &Runtime, work: impl Future<Output = T> + Send) -> PyResult<T> {
+    let mut work = pin!(work);
+    loop {
+        let slice = async { tokio::time::timeout(SIGNAL_SLICE, work.as_mut()).await };
+        match py.detach(|| runtime.block_on(slice)) {
+            Ok(value) => return Ok(value),
+            Err(_) => py.check_signals()?,
+        }
+    }
 }
 
 type Thread = (Handle, mpsc::UnboundedSender<Job>);

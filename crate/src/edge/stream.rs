@@ -14,9 +14,7 @@ use pyo3::types::PyBytes;
 use tokio::sync::{oneshot, Notify};
 
 use super::channel::{Outcome, Sink};
-use super::client::drive;
-use super::mailbox::Mailbox;
-use super::reactor;
+use super::reactor::{self, drive};
 
 const STREAM_BUFFER_BYTES: usize = 1 << 20;
 /// What a message costs beside its bytes.
@@ -29,13 +27,19 @@ struct QueueState {
     end: Option<Outcome>,
 }
 
+/// Who waits for several streams at once.
+pub trait Reader: Send + Sync {
+    /// There is something to take from the stream of this number.
+    fn put_stream(&self, id: u64);
+}
+
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<QueueState>,
     arrived: Notify,
     room: Notify,
     /// Who else is told that there is something to take, and under which number.
-    reader: Option<(Arc<Mailbox>, u64)>,
+    reader: Option<(Arc<dyn Reader>, u64)>,
 }
 
 fn cost(message: &Bytes) -> usize {
@@ -43,14 +47,14 @@ fn cost(message: &Bytes) -> usize {
 }
 
 impl Queue {
-    pub fn for_mailbox(mailbox: Arc<Mailbox>, id: u64) -> Queue {
-        Queue { reader: Some((mailbox, id)), ..Queue::default() }
+    pub fn told_to(reader: Arc<dyn Reader>, id: u64) -> Queue {
+        Queue { reader: Some((reader, id)), ..Queue::default() }
     }
 
     fn tell(&self) {
         self.arrived.notify_one();
-        if let Some((mailbox, id)) = &self.reader {
-            mailbox.put_stream(*id);
+        if let Some((reader, id)) = &self.reader {
+            reader.put_stream(*id);
         }
     }
 

@@ -19,7 +19,7 @@ from dkv.cli.ctl.fleet_table import (
 )
 from dkv.cli.ctl.invocation import Session
 from dkv.cli.ctl.members import unsettled_lines
-from dkv.cli.ctl.node import status_fields
+from dkv.cli.ctl.node_status import status_fields
 from dkv.cli.ctl.rates import Rates, rates
 from dkv.cli.ctl.screen import Screen
 from dkv.cli.ctl.top_frame import METHODS_HEAD, method_line, rates_fields

@@ -1,26 +1,13 @@
-"""The commands that look at one node: stats, health, and what both of stats and top ask."""
+"""The commands that look at one node: stats, status, health."""
 
 from __future__ import annotations
 
 from dkv.cli.ctl.invocation import Session
+from dkv.cli.ctl.node_status import node_status, status_fields
 from dkv.cli.ctl.stats_text import stats_lines
 from dkv.model.errors import Code, DkvError
 from dkv.wire import messages as pb
 from dkv.wire import methods
-from dkv.wire.fields import to_fields
-
-
-def node_status(session: Session) -> pb.GetNodeStatusResponse:
-    """What the node says of itself now. Raises DkvError."""
-    return pb.GetNodeStatusResponse.FromString(session.client.call(methods.GET_NODE_STATUS_PATH, b""))
-
-
-def status_fields(status: pb.GetNodeStatusResponse) -> dict[str, object]:
-    """For --json: all of the message, with history ids as people write them, in hexadecimal."""
-    fields = to_fields(status)
-    for each in fields["vBuckets"]:
-        each["historyId"] = each["historyId"].hex()
-    return fields
 
 
 def stats(session: Session, words: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dkv.cli.ctl import cluster_top
 from dkv.cli.ctl.fleet import Fleet
 from dkv.cli.ctl.invocation import Session, UsageError
-from dkv.cli.ctl.node import node_status, status_fields
+from dkv.cli.ctl.node_status import node_status, status_fields
 from dkv.cli.ctl.rates import Rates, rates
 from dkv.cli.ctl.screen import Screen
 from dkv.cli.ctl.top_frame import frame, rates_fields

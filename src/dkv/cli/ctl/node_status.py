@@ -1,0 +1,21 @@
+"""What a node says of itself, asked for and made into fields."""
+
+from __future__ import annotations
+
+from dkv.cli.ctl.invocation import Session
+from dkv.wire import messages as pb
+from dkv.wire import methods
+from dkv.wire.fields import to_fields
+
+
+def node_status(session: Session) -> pb.GetNodeStatusResponse:
+    """What the node says of itself now. Raises DkvError."""
+    return pb.GetNodeStatusResponse.FromString(session.client.call(methods.GET_NODE_STATUS_PATH, b""))
+
+
+def status_fields(status: pb.GetNodeStatusResponse) -> dict[str, object]:
+    """For --json: all of the message, with history ids as people write them, in hexadecimal."""
+    fields = to_fields(status)
+    for each in fields["vBuckets"]:
+        each["historyId"] = each["historyId"].hex()
+    return fields
