@@ -19,6 +19,8 @@ from dkv.edge import Bell, EdgeServer
 
 ECHO, HOLD, MANY, FAIL, PUMP, TALK, LISTEN = range(7)
 UNARY, REPLY_STREAM, CONVERSATION = range(3)
+WRITE_TIMEOUT_S = 10
+"""What a reader of HTTP/1.1 otherwise has to take a byte."""
 METHODS = [
     ("/t.T/Echo", UNARY),
     ("/t.T/Hold", UNARY),
@@ -903,6 +905,20 @@ def test_http_reader_who_does_not_read_loses_its_connection(idle: Node) -> None:
     with reader:
         eventually(is_told)
     assert closed == [call_id]
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_http_stream_is_waited_for_while_a_server_stops_as_long_as_it_is_read(idle: Node, is_read: bool) -> None:
+    """Who reads gets all of it; who does not has the grace that callers have, and not the time a write may take."""
+    reader, call_id = streamed(idle, 4096)
+    parts = [(call_id, 200, "", bytes(256 << 10), True)] * 12
+    with reader:
+        idle.server.emit([], [], [], [], [*parts, (call_id, 200, "", b"", False)])
+        idle.server.stop_accepting()
+        if is_read:
+            received = read_until(reader, b"\r\n0\r\n\r\n")
+            assert received.count(b"\0") == 12 * (256 << 10)
+        eventually(lambda: idle.server.open_calls() == 0, WRITE_TIMEOUT_S - 1)
 
 
 def next_call(idle: Node) -> int:

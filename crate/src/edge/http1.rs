@@ -1,7 +1,8 @@
 //! Plain HTTP/1.1 for people and tools: metrics, health, console. Bounded in connections, headers, bodies and time.
 //! A reply may come in parts, for as long as its reader keeps up.
 //!
-//! Invariant: a slow or hostile client of this port costs one of few connections for a bounded time, and no gRPC call.
+//! Invariant: a slow or hostile client of this port costs one of few connections for a bounded time, and no gRPC call. A
+//! server that stops waits for a reader as long as it does for the caller of a call, and no longer.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, Notify};
 
-use super::network::Network;
+use super::network::{Network, STOP_GRACE};
 use super::outbox::HttpReply;
 use super::socket::Socket;
 
@@ -122,6 +123,8 @@ async fn serve_request(
 pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(network: Rc<Network>, io: IO) {
     let mut stopping = network.stopping.subscribe();
     let overrun = Rc::new(Notify::new());
+    let socket = Socket::new(io, WRITE_TIMEOUT);
+    let watch = socket.watch();
     let service = {
         let overrun = overrun.clone();
         hyper::service::service_fn(move |request| serve_request(network.clone(), overrun.clone(), request))
@@ -130,7 +133,7 @@ pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(netw
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Socket::new(io, WRITE_TIMEOUT)), service);
+        .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
@@ -142,5 +145,6 @@ pub async fn serve_connection<IO: AsyncRead + AsyncWrite + Unpin + 'static>(netw
         biased;
         _ = connection.as_mut() => {}
         () = overrun.notified() => {}
+        () = watch.takes_nothing_for(STOP_GRACE) => {}
     }
 }

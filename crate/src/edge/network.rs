@@ -38,7 +38,7 @@ const UNANSWERED_MAX: usize = 16;
 
 /// What a stopping server waits for a caller who takes nothing of its reply. Long beside a round trip around the world,
 /// short beside the patience of those who stop a server.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// A reply stream that already holds so many times `stream_buffer_bytes` and is sent more is ended.
 const UNREAD_BUFFERS_MAX: usize = 8;

@@ -9,7 +9,7 @@ use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -21,11 +21,30 @@ pub struct Socket<IO> {
     write_timeout: Duration,
     /// Runs while the peer takes nothing.
     patience: Option<Pin<Box<Sleep>>>,
+    /// Since when that is.
+    stuck_since: Rc<Cell<Option<Instant>>>,
+}
+
+/// Whether a peer takes what is said to it, while hyper owns the socket.
+pub struct Watch(Rc<Cell<Option<Instant>>>);
+
+impl Watch {
+    /// Returns once the peer has taken nothing for so long, from now on.
+    pub async fn takes_nothing_for(&self, patience: Duration) {
+        let began = Instant::now();
+        while !self.0.get().is_some_and(|since| since.max(began).elapsed() > patience) {
+            tokio::time::sleep(patience / 8).await;
+        }
+    }
 }
 
 impl<IO> Socket<IO> {
     pub fn new(io: IO, write_timeout: Duration) -> Socket<IO> {
-        Socket { io, read: Rc::default(), write_timeout, patience: None }
+        Socket { io, read: Rc::default(), write_timeout, patience: None, stuck_since: Rc::default() }
+    }
+
+    pub fn watch(&self) -> Watch {
+        Watch(self.stuck_since.clone())
     }
 
     /// Tells a silent connection from a slow one, also while hyper owns the socket.
@@ -36,7 +55,11 @@ impl<IO> Socket<IO> {
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<Result<T>>) -> Poll<Result<T>> {
         if polled.is_ready() {
             self.patience = None;
+            self.stuck_since.set(None);
             return polled;
+        }
+        if self.patience.is_none() {
+            self.stuck_since.set(Some(Instant::now()));
         }
         let timeout = self.write_timeout;
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
