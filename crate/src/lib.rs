@@ -6,7 +6,6 @@ mod edge;
 #[cfg(unix)]
 mod log;
 mod raft;
-#[cfg(unix)]
 mod relay;
 
 use pyo3::prelude::*;
@@ -18,7 +17,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     raft::register(module)?;
     #[cfg(unix)]
     log::register(module)?;
-    #[cfg(unix)]
     relay::register(module)?;
     Ok(())
 }

@@ -1,11 +1,12 @@
 """The native module: HTTP/2 and HTTP/1.1 at the edge, the Raft core, and the synced log under it.
 
-Only `dkv.edge` imports it. Nothing in it calls back into Python; nothing in it decides anything about keys or values.
+Only `dkv.edge` imports it. Nothing in it calls back into Python, but a `Relay` for a log
+and links that are simulated; nothing in it decides anything about keys or values.
 All waits release the interpreter lock and end within 100 ms of a signal. A native panic ends the process.
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import Protocol, final
 
 # (method number, call ids, messages): the calls of one method that arrived since the last poll, in order of arrival.
 type CallBatch = tuple[int, list[int], list[bytes]]
@@ -410,14 +411,9 @@ class Log:
     def prev(self, group: int) -> tuple[int, int]:
         """(index, term) of the entry before the first one kept."""
 
-    def append(self, writes: Writes, *, hold: bool = False) -> None:
+    def append(self, writes: Writes) -> None:
         """Hand over; returns at once. The bell rings when it is durable. ValueError, with nothing taken, when an entry
-        does not follow what the log has. With `hold` the thread is not woken before `write_in_line`, which must
-        follow."""
-
-    def write_in_line(self) -> bool:
-        """Write and sync what is queued on this thread, if that is little and syncs have been quick of late; else the
-        log's thread does it. Returns whether `durable` has news of it, or raises. The interpreter lock is released."""
+        does not follow what the log has."""
 
     def durable(self) -> list[tuple[int, int]]:
         """(group, ready number) that became durable since the last call. OSError once a write or sync has failed:
@@ -434,26 +430,60 @@ class Log:
 
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
     def stats(self) -> dict[str, object]:
-        """appends, syncs, in_line_syncs (by `write_in_line`, among all), sync_seconds_total, sync_seconds_max,
-        sync_buckets (counts; one more than the bounds), sync_bounds (upper bounds in seconds), append_bytes,
-        queued_bytes, disk_bytes."""
+        """appends, syncs, in_line_syncs (by a `Relay` on the node's thread, among all), sync_seconds_total,
+        sync_seconds_max, sync_buckets (counts; one more than the bounds), sync_bounds (upper bounds in seconds),
+        append_bytes, queued_bytes, disk_bytes."""
 
     def close(self) -> None:
         """Finish what was handed over, sync, end the thread. Idempotent."""
 
+class _RelayLog(Protocol):
+    """What a `Relay` needs of a log that is not a `Log`. None of it may call the relay."""
+
+    def failure(self) -> str | None:
+        """Why nothing more is written, once a write or sync has failed."""
+
+    def durable(self) -> list[tuple[int, int]]: ...
+    def append(self, writes: Writes, hold: bool, /) -> None:
+        """With `hold` nothing need happen before `write_in_line`, which follows."""
+
+    def write_in_line(self) -> bool:
+        """Write what is queued at once, if that is little and the disk quick. Whether `durable` has news of it."""
+
+class _RelayLinks(Protocol):
+    """The other nodes and the time, where they are simulated. None of it may raise, or call the relay."""
+
+    def now_ms(self) -> int: ...
+    def receive(self) -> list[tuple[int, bytes]]: ...
+    def send(self, messages: list[tuple[int, bytes]], /) -> None: ...
+
 @final
 class Relay:
-    """Does for the groups of a `Raft` what asks for no decision, where the node's thread waits in `server.poll`: steps
-    messages of nodes that were heard before, hands writes to the log, sends what may leave, holds back what may not.
-    Then `poll` returns for what is left: entries to apply, leadership, reads, and all else."""
+    """Does for the groups of a `Raft` what asks for no decision, in the node's turns and where it waits between them:
+    steps messages of nodes that were heard before, hands writes to the log, sends what may leave, holds back what may
+    not. Python is told what is left: entries to apply, leadership, reads, and all else."""
 
-    def __new__(cls, raft: Raft, log: Log, server: EdgeServer) -> Relay:
-        """One for a server, made when its `PeerLinks` are, if there are any. ValueError for a second one."""
+    def __new__(cls, raft: Raft, log: Log | _RelayLog) -> Relay:
+        """One for a Raft. Until `serve` or `link` it only advances: Python steps and sends all messages."""
+
+    def serve(self, server: EdgeServer) -> None:
+        """From now on `server.poll` waits here; its `PeerLinks`, if there are any, are made. ValueError for a second
+        one."""
+
+    def link(self, links: _RelayLinks) -> None:
+        """From now on `pass_over` hears and speaks through these. ValueError for second ones."""
+
+    def pass_over(self, is_lone: bool) -> bool:
+        """Do what is done where the node waits, once; whether Python has to take a turn. `is_lone`: nobody but one
+        caller waits."""
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        """(node, message) of what Python has to read."""
 
     def advance(self, *, in_line: bool = False) -> list[GroupNews]:
         """What there is to tell since the last call; messages are among it only for replicas whose node is not known
-        here. Instead of `Log.durable`, `Raft.persisted`, `Raft.ready`, `Log.append`, and with `in_line`
-        `Log.write_in_line`. OSError as in `Log.durable`."""
+        here. With `in_line` a little may be written on this thread, where the disk is quick. OSError once a write or
+        sync of the log has failed."""
 
     def forget(self, group: int) -> None:
         """A group was closed: drops what is held back or to be told of it."""

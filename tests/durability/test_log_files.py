@@ -30,14 +30,17 @@ class Node:
 
     def until(self, done):
         for _ in range(1000):
-            for ready in self.consensus.advance():
-                self.committed[ready.vbucket] += ready.committed
-                if ready.committed:
-                    self.consensus.applied([(ready.vbucket, ready.committed[-1][0])])
+            self.take(self.consensus.advance())
             if done():
                 return
             self.bell.wait(1000)
         raise AssertionError("the log never got there")
+
+    def take(self, news):
+        for ready in news:
+            self.committed[ready.vbucket] += ready.committed
+            if ready.committed:
+                self.consensus.applied([(ready.vbucket, ready.committed[-1][0])])
 
     def put(self, data, group=1):
         _, index = self.consensus.propose(group, data)
@@ -457,12 +460,12 @@ def test_log_rewritten_and_cut_group_reopens_at_its_cut(folder):
 
 
 def write_in_line(node):
-    """Hands over one entry, held; returns whether it was written in line. It is durable either way."""
+    """Hands over one entry; returns whether it was written in line. It is durable either way."""
+    before = node.log.stats()["in_line_syncs"]
     _, index = node.consensus.propose(1, b"held")
-    [*ready] = node.consensus.advance(hold=True)
-    assert not any(each.committed for each in ready)
-    was_written = node.consensus.write_in_line()
-    assert not was_written or node.consensus.status(1)["commit"] < index  # nothing is acknowledged before it is asked
+    node.take(node.consensus.advance(in_line=True))
+    was_written = node.log.stats()["in_line_syncs"] > before
+    assert not was_written or node.consensus.status(1)["commit"] == index  # it waits for nothing else
     node.until(lambda: node.committed[1] and node.committed[1][-1][0] >= index)
     return was_written
 
@@ -492,9 +495,9 @@ def test_much_at_once_is_left_to_the_thread(tmp_path):
     node = Node(tmp_path)
     for _ in range(50):
         node.consensus.propose(1, bytes(20_000))
-        node.consensus.advance(hold=True)
-        assert not node.consensus.write_in_line()
+        node.consensus.advance(in_line=True)
         node.until(lambda: node.log.stats()["queued_bytes"] == 0)
+    assert node.log.stats()["in_line_syncs"] == 0
     node.close()
 
 
@@ -502,7 +505,7 @@ def test_entry_held_when_the_log_is_closed_is_written(tmp_path):
     """To close finishes what was handed over, also what nobody was told of yet."""
     node = Node(tmp_path)
     node.consensus.propose(1, b"held")
-    node.consensus.advance(hold=True)
+    node.consensus.advance(in_line=True)
     node.close()
     again = Node(tmp_path)
     assert again.data() == [b"held"]

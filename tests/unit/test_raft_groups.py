@@ -40,7 +40,13 @@ class MemoryLog:
     def read(self, group, low, high, bytes_max):
         return [entry for entry in self.entries[group] if low <= entry[0] < high]
 
-    def append(self, writes: Writes, *, hold: bool = False):
+    def failure(self):
+        return self.failed
+
+    def write_in_line(self):
+        return False
+
+    def append(self, writes: Writes, hold: bool):
         for group, number, hard_state, entries in writes.items():
             self.hard[group] = hard_state or self.hard[group]
             if entries:

@@ -104,8 +104,8 @@ impl EdgeServer {
             if errands.run(self.shared.open_calls.load(Relaxed) <= 1) {
                 return true;
             }
-            let due = errands.due().map_or(until, |due| due.min(until));
-            bell.wait(due.saturating_duration_since(Instant::now()));
+            let left = until.saturating_duration_since(Instant::now());
+            bell.wait(errands.due().map_or(left, |due| due.min(left)));
             if bell.take_turn_asked() {
                 return true;
             }

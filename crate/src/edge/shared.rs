@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -50,8 +50,8 @@ pub struct Method {
 pub trait Errands: Send + Sync {
     /// Does what can be done. Returns whether there is something for Python. `is_lone`: nobody but one caller waits.
     fn run(&self, is_lone: bool) -> bool;
-    /// When there is, at the latest.
-    fn due(&self) -> Option<Instant>;
+    /// In how long there is, at the latest.
+    fn due(&self) -> Option<Duration>;
     /// Messages of other nodes that are Python's to read.
     fn take_messages(&self) -> Vec<(u64, Bytes)>;
 }

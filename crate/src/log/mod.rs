@@ -221,19 +221,10 @@ impl Log {
         Ok(())
     }
 
-    /// Hands over; returns at once. ValueError, and nothing is taken, when an entry does not follow the log. With `hold`
-    /// the thread is not woken before `write_in_line`, which must follow.
-    #[pyo3(signature = (writes, *, hold = false))]
-    fn append(&self, writes: &Writes, hold: bool) -> PyResult<()> {
+    /// Hands over; returns at once. ValueError, and nothing is taken, when an entry does not follow the log.
+    fn append(&self, writes: &Writes) -> PyResult<()> {
         self.check_failure()?;
-        Ok(self.shared.append(writes.share(), hold)?)
-    }
-
-    /// Writes and syncs what is queued on this thread, if that is little and syncs have been quick of late; else the
-    /// log's thread does it. Returns whether `durable` has news of it.
-    fn write_in_line(&self, py: Python<'_>) -> bool {
-        let writer = self.running.lock().as_ref().map(|running| running.writer.clone());
-        writer.is_some_and(|writer| py.detach(|| writer.write_in_line()))
+        Ok(self.shared.append(writes.share(), false)?)
     }
 
     /// (group, ready number) that became durable since the last call. OSError once a write or sync has failed.

@@ -160,14 +160,12 @@ impl Host {
         (self.groups.len(), self.awake.len())
     }
 
-    #[cfg(unix)]
     pub fn defer_commits(&mut self) {
         self.defers_commits = true;
         self.groups.values_mut().for_each(Group::defer_commits);
     }
 
     /// `ready` has something to return.
-    #[cfg(unix)]
     pub fn has_work(&self) -> bool {
         !self.dirty.is_empty()
     }

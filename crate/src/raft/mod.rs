@@ -27,14 +27,10 @@ use convert::{
     change_decoded, change_from, change_parts, conf_from, conf_tuple, entry_from, role_number, Change, Conf, EntryIn,
 };
 pub use convert::{entry_list, Hard};
-#[cfg(unix)]
-pub use group::decode_message;
-pub use group::News;
+pub use group::{decode_message, News};
 use group::{Opening, Vows};
 pub use host::Host;
-#[cfg(unix)]
-pub use writes::GroupWrite;
-pub use writes::Writes;
+pub use writes::{GroupWrite, Writes};
 
 /// Many Raft groups behind one object. One thread drives it.
 #[pyclass(frozen)]
@@ -50,7 +46,6 @@ fn unknown(group: u64) -> PyErr {
     PyKeyError::new_err(group)
 }
 
-#[cfg(unix)]
 impl Raft {
     pub fn host(&self) -> &Arc<Mutex<Host>> {
         &self.host

@@ -2,9 +2,9 @@
 
 import sys
 
-from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, PeerLinks, Raft
+from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, PeerLinks, Raft, Relay
 
 if sys.platform != "win32":  # where nothing is kept on disk
-    from dkv._native import Log, Relay
+    from dkv._native import Log
 
 __all__ = ["Bell", "EdgeClient", "EdgeLoopClient", "EdgeServer", "EdgeStream", "Log", "PeerLinks", "Raft", "Relay"]

@@ -1,24 +1,21 @@
 """Consensus as the node drives it: the Raft groups and the log under them, joined behind one object.
 
-The durability rule: entries and votes are handed to the log before anything that depends on them leaves, and what may
-leave only once they are durable is kept here until the log says so. A leader's own messages may leave at once, because
-a follower's answer never stands for the leader's own disk. Commits come out one turn after the sync that completed
-them: `advance` acknowledges first and asks Raft afterwards.
+The durability rule is the `Relay`'s to keep: it alone hands to the log, acknowledges and sends, in the node's turns and
+where the node waits, so that a turn is taken only for what the node has to decide or apply. Here is the rest: how
+groups begin and end, and what is read of the log.
 
-The log may be the native one or a simulated one with the same methods. Over the native one a `Relay` does the same from
-where the node waits, so that a turn is taken only for what the node has to decide or apply.
+The log may be the native one, or a simulated one with the same methods and those of `RelayLog`.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from dkv._native import Raft, Writes
+from dkv._native import Raft, Relay
 from dkv.model.errors import Corrupt, StorageFailed
 from dkv.ports.consensus import Conf, EntryTuple, LogBounds, Ready
 
 if TYPE_CHECKING:
-    from dkv._native import GroupNews, Relay
+    from dkv._native import GroupNews
 
 _READ_BYTES_MAX = 8 << 20
 """Entries read at once when a group is opened."""
@@ -44,9 +41,6 @@ class LogPort(Protocol):
     def create_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
     def reset_group(self, group: int, hard_state: tuple[int, int, int], prev_index: int, prev_term: int) -> None: ...
     def prev(self, group: int) -> tuple[int, int]: ...
-    def append(self, writes: Writes, *, hold: bool = False) -> None: ...
-    def write_in_line(self) -> bool: ...
-    def durable(self) -> list[tuple[int, int]]: ...
     def cut(self, group: int, index: int) -> None: ...
     def fetch(self, token: int, group: int, low: int, high: int, bytes_max: int) -> None: ...
     def fetched(self) -> list[tuple[int, list[EntryTuple] | str]]: ...
@@ -70,18 +64,13 @@ class NativeConsensus:
     def __init__(self, raft: Raft, log: LogPort) -> None:
         self._raft = raft
         self._log = log
-        self._relay: Relay | None = None
+        self.relay: Relay = Relay(raft, cast(Any, log))
+        """Python receives and sends what there is, until it is told whom to serve."""
         self._applied: dict[int, int] = {}
-        self._waiting: dict[int, deque[tuple[int, list[tuple[int, bytes]]]]] = {}
         self._asked: dict[int, FollowerRead] = {}
-        self._is_held = False
         self._token = _FOLLOWER_TOKENS
         self._fetched: list[tuple[int, list[EntryTuple] | str]] = []
         """For others than Raft."""
-
-    def use(self, relay: "Relay") -> None:
-        """From now on it does what `advance` does otherwise; its server's `poll` waits there."""
-        self._relay = relay
 
     def create_group(self, vbucket: int, conf: Conf, prev_index: int = 1, prev_term: int = 1) -> None:
         """Give a new group its first state in the log, synced. Its members are the engine's to keep; `open_group` is
@@ -133,11 +122,9 @@ class NativeConsensus:
 
     def close_group(self, vbucket: int) -> bool:
         """Stop a group; its log stays."""
-        self._waiting.pop(vbucket, None)
         self._applied.pop(vbucket, None)
         is_closed = self._raft.close_group(vbucket)
-        if self._relay is not None:
-            self._relay.forget(vbucket)
+        self.relay.forget(vbucket)
         return is_closed
 
     def begin_install(self, vbucket: int, index: int, term: int) -> bool:
@@ -235,51 +222,27 @@ class NativeConsensus:
         """(term, commit index) of a replica that may hold a lease if a quorum has vowed; None: it may not."""
         return self._raft.lease_place(vbucket)
 
-    def advance(self, *, hold: bool = False) -> list[Ready]:
-        """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With
-        `hold` the log waits for `write_in_line`, which must follow.
+    def advance(self, *, in_line: bool = False) -> list[Ready]:
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With `in_line`
+        a little may be written on this thread, where the disk has been quick of late.
 
         Raises StorageFailed once a write or sync has failed: nothing may be acknowledged after that.
         """
         if self._asked:
             self._take_fetched()
-        freed: dict[int, list[tuple[int, bytes]]] = {}
-        if self._relay is not None:
-            groups = self._relayed(self._relay, hold)
-        else:
-            acks = self._durable()
-            if acks:
-                self._raft.persisted(acks)
-            freed = self._release(acks)
-            writes, groups = self._raft.ready()
-            if not writes.is_empty():
-                self._append(writes, hold)
-                self._is_held = hold
         news = []
-        for group in groups:
-            vbucket, committed, messages, messages_after, reads, reads_lost, leadership, number, fetches = group[:9]
+        for group in self._relayed(in_line):
+            vbucket, committed, messages, _, reads, reads_lost, leadership, _, fetches = group[:9]
             for low, high in fetches:
                 self._read_for_follower(vbucket, low, high)
-            if messages_after:
-                self._waiting.setdefault(vbucket, deque()).append((number, messages_after))
-            if vbucket in freed:
-                messages = freed.pop(vbucket) + messages
             ready = Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[9:])
             if ready[1:] != _NOTHING:
                 news.append(ready)
-        news.extend(Ready(vbucket, [], messages, [], [], None) for vbucket, messages in freed.items())
         return news
-
-    def write_in_line(self) -> bool:
-        """Let the log write what was held, on this thread if it is little and the disk has been quick of late. Returns
-        whether `advance` has news of it."""
-        is_held, self._is_held = self._is_held, False
-        return is_held and self._log.write_in_line()
 
     def be_patient(self, is_patient: bool) -> None:
         """Whether nobody waits for what followers here have to apply: it may come a few ms later then, more at once."""
-        if self._relay is not None:
-            self._relay.be_patient(is_patient)
+        self.relay.be_patient(is_patient)
 
     def applied(self, marks: list[tuple[int, int]]) -> None:
         """(vBucket, index) applied."""
@@ -379,32 +342,11 @@ class NativeConsensus:
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 
-    def _durable(self) -> list[tuple[int, int]]:
+    def _relayed(self, in_line: bool) -> "list[GroupNews]":
         try:
-            return self._log.durable()
+            return self.relay.advance(in_line=in_line)
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
-
-    @staticmethod
-    def _relayed(relay: "Relay", hold: bool) -> "list[GroupNews]":
-        try:
-            return relay.advance(in_line=hold)
-        except OSError as error:
-            raise StorageFailed(f"the log: {error}") from error
-
-    def _append(self, writes: Writes, hold: bool) -> None:
-        try:
-            self._log.append(writes, hold=hold)
-        except OSError as error:
-            raise StorageFailed(f"the log: {error}") from error
-
-    def _release(self, acks: list[tuple[int, int]]) -> dict[int, list[tuple[int, bytes]]]:
-        freed: dict[int, list[tuple[int, bytes]]] = {}
-        for vbucket, number in acks:
-            waiting = self._waiting.get(vbucket)
-            while waiting and waiting[0][0] <= number:
-                freed.setdefault(vbucket, []).extend(waiting.popleft()[1])
-        return freed
 
     def _before(
         self, vbucket: int, applied: int, first: int, has_peers: bool

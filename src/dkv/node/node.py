@@ -312,14 +312,9 @@ class Node:
 
     def _advance(self, turns: Turns, now: Now) -> None:
         """Let consensus move and apply what it has committed."""
-        is_lone = self.edge.open_calls() <= 1
-        self._take(self.consensus.advance(hold=is_lone), now)
+        self._take(self.consensus.advance(in_line=self.edge.open_calls() <= 1), now)
         if self.peering is not None:
-            self.peering.send()  # followers get on while this node writes and applies
-        if is_lone and self.consensus.write_in_line():
-            self._take(self.consensus.advance(), now)
-            if self.peering is not None:
-                self.peering.send()  # what waited for this write
+            self.peering.send()  # followers get on while this node applies
         committed = [hosted for hosted in self._busy.values() if hosted.can_apply]
         if not committed or not self.throttle.may_apply(now):
             return

@@ -124,15 +124,11 @@ class Consensus(Protocol):
     def watch_all(self, vbucket: int, is_watched: bool) -> None:
         """Whether `Ready.all_matched` tells when that has changed."""
 
-    def advance(self, *, hold: bool = False) -> list[Ready]:
-        """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With
-        `hold` the log waits for `write_in_line`, which must follow.
+    def advance(self, *, in_line: bool = False) -> list[Ready]:
+        """Acknowledge what became durable, hand new writes to the log, return the groups that have news. With `in_line`
+        a little may be written on this thread, where the disk has been quick of late.
 
         Raises StorageFailed once a write or sync of the log has failed."""
-
-    def write_in_line(self) -> bool:
-        """Let the log write what was held, on this thread if it is little and the disk has been quick of late. Returns
-        whether `advance` has news of it."""
 
     def be_patient(self, is_patient: bool) -> None:
         """Whether nobody waits for what followers here have to apply, so that it may come a few ms later."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dkv import __version__
 from dkv.cluster.formation import Standing
-from dkv.edge import Bell, EdgeServer, Log, Raft, Relay
+from dkv.edge import Bell, EdgeServer, Log, Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
@@ -112,7 +112,7 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
     if standing is not None and standing.charter is not None:
         message_bytes_max = peer_message_bytes_max(limits)
         peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id, message_bytes_max=message_bytes_max)
-    consensus.use(Relay(raft, log, edge))
+    consensus.relay.serve(edge)
     node = Node(
         edge=edge,
         consensus=consensus,

@@ -187,8 +187,12 @@ class SimulatedLog:
 
     @property
     def has_failed(self) -> bool:
-        """A write or sync has failed; the node learns it from `durable`."""
+        """A write or sync has failed; the node learns it in its next turn."""
         return self._failure is not None
+
+    def failure(self) -> str | None:
+        """Why nothing more is written."""
+        return None if self._failure is None else str(self._failure)
 
     def groups(self) -> list[int]:
         return sorted(self._view)
@@ -234,7 +238,7 @@ class SimulatedLog:
         log = self._view[group]
         return log.prev_index, log.prev_term
 
-    def append(self, writes: WritesLike, *, hold: bool = False) -> None:
+    def append(self, writes: WritesLike, hold: bool = False) -> None:
         batch = Batch(writes.items())
         if self._failure is None and batch.items:
             self._appends += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dkv.cluster.formation import Standing
-from dkv.edge import Raft
+from dkv.edge import Raft, Relay
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
@@ -42,6 +42,7 @@ class Life:
 
     log: SimulatedLog
     raft: Raft
+    relay: Relay
     edge: SimulatedEdge
     node: Node
     methods: dict[str, int]
@@ -100,7 +101,10 @@ class Machine:
             self._limits, NodeIdentity(role="master"), self._standing(), has_fast_writes=self.has_fast_writes
         )
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
-        peers = None if self._network is None else self._network.attach(self.node_id, self.clock)
+        peers = None
+        if self._network is not None:
+            peers = self._network.attach(self.node_id, self.clock)
+            peers.speak_through(consensus.relay)
         node = Node(
             edge=edge,
             consensus=consensus,
@@ -121,7 +125,7 @@ class Machine:
         if peers is None:
             consensus.campaign(VBUCKET)
         methods = {path: number for number, (path, _) in enumerate(services.methods)}
-        self.life = Life(log, raft, edge, node, methods)
+        self.life = Life(log, raft, consensus.relay, edge, node, methods)
         return self.life
 
     def _lease_terms(self) -> LeaseTerms | None:

@@ -47,8 +47,8 @@ class _PromptLog(SimulatedLog):
         super().__init__(LogDisk())
         self._bell = bell
 
-    def append(self, writes: WritesLike, *, hold: bool = False) -> None:
-        super().append(writes, hold=hold)
+    def append(self, writes: WritesLike, hold: bool = False) -> None:
+        super().append(writes, hold)
         while self.step_disk() != "idle":
             pass
         self._bell.ring()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from dkv.edge import Relay
 from dkv.ports.clock import Clock
 from dkv.ports.peers import Link
 from dkv.testing.partitions import Cuts
@@ -198,6 +199,7 @@ class SimulatedPeers:
     def __init__(self, network: Network, node: int, clock: Clock) -> None:
         self._network, self._node, self._clock = network, node, clock
         self._known: dict[int, _Known] = {}
+        self._relay: Relay | None = None
 
     def know(self, node: int, address: str) -> None:
         if node in self._known:
@@ -221,7 +223,16 @@ class SimulatedPeers:
         self._network.put(lane, message)
         return True
 
+    def speak_through(self, relay: Relay) -> None:
+        """It hears and speaks from now on, as where the links are native; the node is told what is left for it."""
+        self._relay = relay
+        relay.link(SimulatedLinks(self, self._clock))
+
     def receive(self) -> list[tuple[int, bytes]]:
+        return self.arrived() if self._relay is None else self._relay.receive()
+
+    def arrived(self) -> list[tuple[int, bytes]]:
+        """All there is."""
         for node, known in self._known.items():
             self._look(node, known)
         return [each for each in self._network.take(self._node) if each[0] in self._known]
@@ -241,3 +252,14 @@ class SimulatedPeers:
         else:
             is_up = known.link.is_up
         known.link = Link(is_up, since_ms, "", network.queued_bytes((self._node, node, SMALL)))
+
+
+class SimulatedLinks:
+    """The network and the time of one process, as its relay sees them."""
+
+    def __init__(self, peers: SimulatedPeers, clock: Clock) -> None:
+        self.receive, self.send = peers.arrived, peers.send
+        self._clock = clock
+
+    def now_ms(self) -> int:
+        return self._clock.now().monotonic_ms

@@ -31,7 +31,7 @@ class Member:
         self.address = self.server.listen("127.0.0.1:0")
         self.peers = Peers(self.server, SystemClock(), CLUSTER, node)
         self.consensus = NativeConsensus(raft, self.log)
-        self.consensus.use(Relay(raft, self.log, self.server))
+        self.consensus.relay.serve(self.server)
         self.consensus.create_group(GROUP, CONF)
         self.consensus.open_group(GROUP, node, CONF, 1)
         self.committed: list[EntryTuple] = []
@@ -164,9 +164,11 @@ def test_a_server_has_one_relay(tmp_path: Path) -> None:
     bell = Bell()
     server, log, raft = EdgeServer(bell, []), Log(bell, str(tmp_path / "log")), Raft(seed=1)
     try:
-        Relay(raft, log, server)
-        with pytest.raises(ValueError, match="already"):
-            Relay(raft, log, server)
+        relay = Relay(raft, log)
+        relay.serve(server)
+        for each in (relay, Relay(raft, log)):
+            with pytest.raises(ValueError, match="already"):
+                each.serve(server)
     finally:
         log.close()
         server.close()

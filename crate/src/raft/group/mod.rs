@@ -319,18 +319,15 @@ impl Group {
     }
 
     /// From now on followers hear of a commit with the next append or heartbeat, or by `tell_commit`.
-    #[cfg(unix)]
     pub fn defer_commits(&mut self) {
         self.node.skip_bcast_commit(true);
     }
 
     /// A leader's followers have not been told of all that is committed.
-    #[cfg(unix)]
     pub fn has_untold_commit(&self) -> bool {
         self.leads() && self.node.raft.raft_log.committed > self.commit_told
     }
 
-    #[cfg(unix)]
     pub fn tell_commit(&mut self) {
         if self.has_untold_commit() {
             self.commit_told = self.node.raft.raft_log.committed; // whoever misses it hears of it by the next heartbeat

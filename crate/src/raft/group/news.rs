@@ -35,7 +35,6 @@ pub struct News {
 
 impl News {
     /// Besides messages that wait.
-    #[cfg(unix)]
     pub fn has_more_than_entries(&self) -> bool {
         let is_asked = !self.reads.is_empty() || !self.reads_lost.is_empty();
         let has_needs = !self.fetches.is_empty() || !self.snapshots_wanted.is_empty();

@@ -23,6 +23,9 @@ from dkv.vbucket.routing import FIRST_VBUCKET, vbucket_of
 
 MEMBERS_ROUNDS_MAX = 12_000
 """What was asked for before may go on for a minute."""
+COMMITTED_MS_MAX = 100
+TOLD_MS_MAX = 30
+"""What a leader waits for the next append, the way, and a few turns; a third of the time between two heartbeats."""
 REST_ROUNDS_MAX = 3_000
 """Of 10 ms each: some twenty elections."""
 
@@ -51,6 +54,7 @@ class ClusterEnding:
         expired_at = {each.vbucket: each.replica.log_time for each in replicas}  # another leader may move it meanwhile
         final = self._read_everywhere()
         final[PROBE_KEY] = self._probe()
+        self._tell()
         self._follow()
         self._rest()
         self._check(final, expired_at)
@@ -217,6 +221,28 @@ class ClusterEnding:
             if call.change_number != before + i:
                 raise Broken(f"change number {before + i} was expected: {call}")
         return value
+
+    def _tell(self) -> None:
+        """One more write: followers know that it is committed soon after its leader does, not by the next heartbeat."""
+        world, vbucket = self._world, vbucket_of(PROBE_KEY, len(self._world.vbuckets))
+        leaders = [member for member in world.in_use if member.life and member.life.node.vbuckets[vbucket].is_leader]
+        if len(leaders) != 1 or (life := leaders[0].life) is None:
+            return
+        before: Mapping[str, Any] = life.raft.status(vbucket)
+        world.prober.begin(Method.PUT, Kind.PUT, (Entry(PROBE_KEY, b"p%d" % PROBES),))
+        world.act(world.prober, leaders)
+        for _ in range(COMMITTED_MS_MAX):
+            world.round(1)
+            if life.raft.status(vbucket)["commit"] > before["commit"]:
+                break
+        for _ in range(TOLD_MS_MAX):
+            world.round(1)
+        states: list[Mapping[str, Any]] = [each.raft.status(vbucket) for each in self._lives()]
+        is_led = all(each["term"] == before["term"] for each in states)
+        late = [each for each in states if each["commit"] <= before["commit"]]
+        if is_led and late:
+            raise Broken(f"{TOLD_MS_MAX} ms after the leader of vBucket {vbucket}, these know of no commit: {late}")
+        self._rest()
 
     def _follow(self) -> None:
         """Who follows gets to the latest change, wherever it was."""

@@ -68,7 +68,8 @@ class ClusterSchedule:
         self._world, self._rng = world, world.rng
         self._steps: dict[str, Callable[[], None]] = self._ordinary() | self._faults()
         self.weights: dict[str, float] = {
-            "turn": 20.0,
+            "turn": 10.0,
+            "wait": 20.0,
             "round": self._rng.choice([10.0, 40.0, 80.0]),
             "client": self._rng.choice([10.0, 30.0]),
             "disk": 10.0,
@@ -105,6 +106,7 @@ class ClusterSchedule:
         world, rng = self._world, self._rng
         return {
             "turn": lambda: world.turn(self._any()),
+            "wait": lambda: world.wait(self._any()),
             "client": self._client_acts,
             "round": self._round,
             "disk": lambda: world.step_disk(self._any()),

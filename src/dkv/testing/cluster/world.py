@@ -45,6 +45,10 @@ BY_ALL = 0.2
 """How many writes wait for the disks of all voters."""
 FAITHFUL = 0.8
 """How often a client asks the node again that it asked before."""
+WAITING = 0.5
+"""How often a node only waits where it could take a turn."""
+PROMPT = 0.8
+"""How often a node that has waited takes its turn as soon as there is a reason to."""
 SLOW = 0.05
 """How much of its steps a slow disk makes."""
 NOT_APPLIED_YET = (*RESUMED_AFTER, Code.FAILED_PRECONDITION)
@@ -113,6 +117,8 @@ class ClusterWorld:
         self.refused: int = 0
         """Starts of empty nodes that met a cluster which knew them as something else."""
         self.wiped: int = 0
+        self.came_in: int = 0
+        """Machines that began anew, and may ask by themselves to be added."""
         self._clocks_were_seen()
 
     def _begin(self, seed: int, count: int) -> None:
@@ -205,6 +211,18 @@ class ClusterWorld:
         self.known.look(life)
         self._check_raft(member)
 
+    def wait(self, member: Member) -> None:
+        """This node waits: its relay does what asks for no decision. Then it takes a turn, if there is a reason to and
+        it gets the time at once."""
+        if (life := member.life) is None or member.is_paused:
+            self.turn(member)
+            return
+        has_news = life.relay.pass_over(life.edge.open_calls() <= 1)
+        self._add(member, f"waits, {'and has news' if has_news else 'and goes on waiting'}")
+        self._check_raft(member)
+        if has_news and self.rng.random() < PROMPT:
+            self.turn(member)
+
     def _turn_newcomer(self, member: Member) -> None:
         """One round of hellos; at the end of them a node begins."""
         newcomer = member.newcomer
@@ -246,9 +264,12 @@ class ClusterWorld:
             self._add(member, member.step_disks())
 
     def round(self, ms: int = 10) -> None:
-        """A turn and a step of a disk of every node, in any order, and a moment."""
+        """A turn of every node, or a wait, and a step of a disk, in any order, and a moment."""
         for member in self.rng.sample(self.members, len(self.members)):
-            self.turn(member)
+            if self.rng.random() < WAITING:
+                self.wait(member)
+            else:
+                self.turn(member)
             self.step_disk(member)
         self.pass_time(ms)
 
@@ -304,6 +325,7 @@ class ClusterWorld:
         wish = None if member is None else self.operator.wish(member, len(self.vbuckets))
         if member is not None and wish is not None:
             self.wipe(member, "it begins anew")
+            self.came_in += 1
             member.wish = wish
             self._add(member, f"is to come in: {wish}")
             self.start(member)
@@ -368,7 +390,7 @@ class ClusterWorld:
     def _check_all(self, call: Call) -> None:
         """Every voter has on disk what was acknowledged for all: in its log, or in a snapshot that it has installed.
         Not where the voters may have changed meanwhile."""
-        if self.wiped or self.operator.asked:
+        if self.wiped or self.came_in or self.operator.asked:
             return
         vbucket = vbucket_of(call.entries[0].key, len(self.vbuckets))
         checks, disks = self.raft_checks[vbucket], self._disks[vbucket]
