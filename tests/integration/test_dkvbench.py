@@ -83,6 +83,25 @@ def test_server_that_is_not_there_is_said_at_once() -> None:
     assert "Summary" not in done.stdout
 
 
+def test_address_that_is_none_is_refused() -> None:
+    """As a server that is not there."""
+    command = [*BENCH, "-dkvSvcHost", "a b", "-name", "Get"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_MAX, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (1, 'dkvbench: invalid authority "a b:8080"\n')
+
+
+def test_reader_of_the_report_that_leaves_ends_it_quietly(server: Server) -> None:
+    """`dkvbench ... | head -1` shows no traceback."""
+    command = [*BENCH, "-dkvSvcHost", "127.0.0.1", "-dkvSvcPort", server.address.rpartition(":")[2], "-name", "Update"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.readline().startswith(b"Launching")
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 0
+
+
 def test_server_that_dies_ends_it_with_what_was_measured(make_server: Callable[..., Server]) -> None:
     """It does not count failures to the last of ten million."""
     server = make_server()

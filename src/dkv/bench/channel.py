@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, Self
 
 from dkv.client.answers import Answer, Fate, error_of
 from dkv.edge import EdgeClient, EdgeLoopClient
-from dkv.model.errors import Code, Unavailable
+from dkv.model.errors import Code, InvalidRequest, Unavailable
 from dkv.wire import methods
 
 CALL_MS_MAX = 10_000
@@ -39,7 +39,7 @@ class Channel(Protocol):
 
 
 class BatchChannel:
-    """Owns the native client and the sockets by which it rings. Connected from the beginning, or Unavailable."""
+    """Owns the native client and the sockets by which it rings. Connected from the beginning, or a DkvError."""
 
     def __init__(self, address: str) -> None:
         _connect(address)
@@ -88,8 +88,11 @@ class BatchChannel:
 
 
 def _connect(address: str) -> None:
-    """Says at once and in words that there is no server. Raises Unavailable, ValueError when it is no address."""
-    client = EdgeClient(address)
+    """Says at once and in words that there is no server. Raises Unavailable, InvalidRequest when it is no address."""
+    try:
+        client = EdgeClient(address)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
     try:
         client.connect(CONNECT_MS_MAX, REFUSED_MS_MAX)
     except ConnectionError as error:

@@ -44,9 +44,7 @@ def _main(argv: Sequence[str]) -> int:
     print("\n".join([*said(given), asked.title]), flush=True)
     try:
         return _measure(given, asked)
-    except (DkvError, ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+    except DkvError as error:
         print(f"dkvbench: {error}", file=sys.stderr)
         return EXIT_FAILED
 
