@@ -32,7 +32,7 @@ impl Watch {
     /// Returns once the peer has taken nothing for so long, from now on.
     pub async fn takes_nothing_for(&self, patience: Duration) {
         let began = Instant::now();
-        while !self.0.get().is_some_and(|since| since.max(began).elapsed() > patience) {
+        while self.0.get().is_none_or(|since| since.max(began).elapsed() <= patience) {
             tokio::time::sleep(patience / 8).await;
         }
     }
