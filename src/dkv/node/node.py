@@ -209,14 +209,14 @@ class Node:
             hosted.propose(turn, now)
             if turn.commands:
                 self._writing[vbucket] = hosted
-            hosted.hold_back(turn, now)
+            hosted.reads.hold_back(turn, now)
         meter.lap()
         self._advance(turns, now)
         meter.lap()
         for vbucket, hosted in self._busy.items():
             turn = turns[vbucket]
             hosted.release(turn, now)
-            hosted.read(turn, now, self._emit)
+            hosted.reads.answer(turn, now, self._emit)
             if self.scattering is not None:
                 self.scattering.collect(turn)  # one vBucket after the other, or all long parts were held
         self._emit(turns.answers(home))  # nobody waits for those who read many, nor for what the node does unasked

@@ -21,17 +21,23 @@ REFUSED_MS = 3_000
 """A node that has just started or come is refused, too, until the others have heard of it."""
 
 
-class Listener(Protocol):
-    """One vBucket, as far as other nodes speak to it."""
-
-    def step(self, node: int, message: bytes) -> None:
-        """A message of Raft from a replica on `node`."""
+class IndexListener(Protocol):
+    """Who asks, and is asked, up to where a read of a vBucket must see."""
 
     def asked_for_index(self, node: int, request_id: int) -> None:
-        """A follower on `node` wants to know up to where a read must see."""
+        """A follower on `node` wants to know."""
 
     def told_index(self, request_id: int, index: int) -> None: ...
     def told_index_lost(self, request_id: int) -> None: ...
+
+
+class Listener(Protocol):
+    """One vBucket, as far as other nodes speak to it."""
+
+    @property
+    def reads(self) -> IndexListener: ...
+    def step(self, node: int, message: bytes) -> None:
+        """A message of Raft from a replica on `node`."""
 
 
 Hear = Callable[[int, int, int, bytes, Now], None]
@@ -100,11 +106,11 @@ class Peering:
         if kind == Kind.RAFT:
             listener.step(node, body)
         elif kind == Kind.READ_INDEX:
-            listener.asked_for_index(node, parse_number(body))
+            listener.reads.asked_for_index(node, parse_number(body))
         elif kind == Kind.READ_INDEX_REPLY:
-            listener.told_index(*parse_numbers(body))
+            listener.reads.told_index(*parse_numbers(body))
         elif kind == Kind.READ_INDEX_LOST:
-            listener.told_index_lost(parse_number(body))
+            listener.reads.told_index_lost(parse_number(body))
         else:
             self.unreadable += 1
 

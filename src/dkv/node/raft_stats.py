@@ -6,8 +6,9 @@ What is asked of every group that is led here costs 3 microseconds each, so a th
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dkv.node.hosted import NOBODY, Hosted
+from dkv.node.hosted import Hosted
 from dkv.node.node import Node
+from dkv.node.role import NOBODY
 from dkv.ports.consensus import Consensus
 
 

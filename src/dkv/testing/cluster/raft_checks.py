@@ -17,7 +17,7 @@ Clients cannot see most of these break until much later, if at all.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dkv.node.hosted import LEADER
+from dkv.node.role import LEADER
 from dkv.ports.consensus import Conf
 from dkv.testing.log import Appended, LogDisk
 from dkv.testing.machine import VBUCKET, Life
