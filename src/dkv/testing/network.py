@@ -258,8 +258,13 @@ class SimulatedLinks:
     """The network and the time of one process, as its relay sees them."""
 
     def __init__(self, peers: SimulatedPeers, clock: Clock) -> None:
-        self.receive, self.send = peers.arrived, peers.send
-        self._clock = clock
+        self._peers, self._clock = peers, clock
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        return self._peers.arrived()
+
+    def send(self, messages: Sequence[tuple[int, bytes]]) -> None:
+        self._peers.send(messages)
 
     def now_ms(self) -> int:
         return self._clock.now().monotonic_ms
