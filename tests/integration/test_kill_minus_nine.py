@@ -79,13 +79,15 @@ class Writer:
         slot.settle(value, number)
 
     def run(self, client: Any, acknowledged: Callable[[], None]) -> None:
-        """Writes until the server has gone. A write without an answer may have happened or not."""
-        try:
-            while True:
+        """Writes until the server has gone. A write without an answer may have happened or not, also one that a disk
+        kept waiting for too long."""
+        self.ended_with = None
+        while self.ended_with in (None, grpc.StatusCode.DEADLINE_EXCEEDED):
+            try:
                 self.write(client)
                 acknowledged()
-        except grpc.RpcError as gone:
-            self.ended_with = gone.code()
+            except grpc.RpcError as gone:
+                self.ended_with = gone.code()
 
     def backed_up(self) -> None:
         """A backup was taken while nobody wrote."""
