@@ -29,7 +29,7 @@ from dkv.model.errors import DkvError as Error
 
 if TYPE_CHECKING:
     from dkv.client.backups import BackupProgress
-    from dkv.client.changes import Change, ChangeKind
+    from dkv.client.changes import Change, ChangeFeed, ChangeKind
     from dkv.client.sync import Client
     from dkv.client.values import Item, Stats
 
@@ -40,6 +40,7 @@ __all__ = [
     "BadReply",
     "Cancelled",
     "Change",
+    "ChangeFeed",
     "ChangeKind",
     "Client",
     "ConnectionLost",
@@ -61,6 +62,7 @@ __all__ = [
 _CLIENT_MODULES = {
     "BackupProgress": "backups",
     "Change": "changes",
+    "ChangeFeed": "changes",
     "ChangeKind": "changes",
     "Client": "sync",
     "Item": "values",

@@ -10,8 +10,9 @@ async with dkv.aio.connect("dkv://127.0.0.1:8080?timeout=2s") as client:
 
 from dkv.client import connecting_loop
 from dkv.client.aio import AsyncClient
+from dkv.client.changes import AsyncChangeFeed
 
-__all__ = ["AsyncClient", "connect"]
+__all__ = ["AsyncChangeFeed", "AsyncClient", "connect"]
 
 
 def connect(url: str) -> AsyncClient:

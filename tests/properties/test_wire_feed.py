@@ -1,5 +1,7 @@
 """The hand-written messages of the feed, against the message classes, byte for byte."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,16 +52,36 @@ def test_change_has_the_bytes_of_the_message_class(
     assert feed.change(number, kind, key, value, end_key, expire_ts, log_time) == expected
 
 
-@given(u64, u64 | st.just(0), u64, u64, st.just(b"") | st.binary(min_size=16, max_size=16))
-def test_position_has_the_bytes_of_the_message_class(
-    next_number: int, latest: int, oldest: int, log_time: int, history_id: bytes
-) -> None:
+positions = st.builds(
+    feed.Position,
+    st.integers(1, 2**32 - 1),
+    u64,
+    u64 | st.just(0),
+    u64,
+    u64,
+    st.just(b"") | st.binary(min_size=16, max_size=16),
+)
+
+
+def fields(at: feed.Position) -> dict[str, Any]:
+    return {
+        "vBucket": at.vbucket,
+        "nextChangeNumber": at.next_number,
+        "latestChangeNumber": at.latest,
+        "oldestChangeNumber": at.oldest,
+        "logTime": at.log_time,
+        "historyId": at.history_id,
+    }
+
+
+@given(positions)
+def test_position_has_the_bytes_of_the_message_class(at: feed.Position) -> None:
     """What stands behind the changes, or alone."""
-    expected = pb.StreamChangesResponse(
-        nextChangeNumber=next_number,
-        latestChangeNumber=latest,
-        oldestChangeNumber=oldest,
-        logTime=log_time,
-        historyId=history_id,
-    )
-    assert feed.position(next_number, latest, oldest, log_time, history_id) == expected.SerializeToString()
+    assert feed.position(at) == pb.StreamChangesResponse(**fields(at)).SerializeToString()
+
+
+@given(st.lists(positions, max_size=3))
+def test_positions_have_the_bytes_of_the_message_class(several: list[feed.Position]) -> None:
+    """A progress mark of several vBuckets."""
+    expected = pb.StreamChangesResponse(positions=[pb.FeedPosition(**fields(at)) for at in several])
+    assert feed.positions(several) == expected.SerializeToString()

@@ -15,7 +15,7 @@ from dkv.client import operations
 from dkv.client.acknowledgements import Acknowledgement, OnDisk
 from dkv.client.answers import error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
-from dkv.client.changes import Change, Changes
+from dkv.client.changes import AsyncChangeFeed, Changes
 from dkv.client.driving import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.levels import Level, Levels
@@ -173,9 +173,12 @@ class AsyncClient:
         prefix: Data = b"",
         through: int | None = None,
         history_id: bytes = b"",
-    ) -> AsyncIterator[Change]:
+        vbucket: int | None = None,
+        token: bytes = b"",
+    ) -> AsyncChangeFeed:
         """Every change from number `start` on, in order, and then those to come; None: only those to come."""
-        return self._read(Changes(start, as_bytes(prefix), through, history_id, self._timeout_s))
+        cursor = Changes(start, as_bytes(prefix), through, history_id, self._timeout_s, vbucket=vbucket, token=token)
+        return AsyncChangeFeed(cursor, self._read(cursor))
 
     async def backup(self, path: str, *, on_progress: Callable[[BackupProgress], None] | None = None) -> BackupProgress:
         """Take a backup into a folder of the server's machine and wait for it; returns what it holds."""

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from dkv.client.answers import Answer, error_of, may_have_arrived, of_write
 from dkv.client.retries import RetryBudget, is_worth_it, pause_s
 from dkv.client.writes import Write
-from dkv.model.errors import DkvError, SessionUnknown
+from dkv.model.errors import DkvError, SessionUnknown, StaleRead
+from dkv.wire.methods import STREAM_CHANGES_PATH
 
 logger: logging.Logger = logging.getLogger("dkv")
 logger.addHandler(logging.NullHandler())
@@ -61,12 +62,16 @@ class Exchange:
                 raise StartOver from error
             if may_have_arrived(answer, error) and not isinstance(error, SessionUnknown):
                 write.unsure()
-        if is_worth_it(error):
+        if is_worth_it(error) or self._is_early(error):
             seconds = pause_s(error, self.attempts, _chance)
             if 2 * seconds < left_s and self._budget.take():  # an attempt wants time, too
                 logger.debug("%s: attempt %d: %s; again in %.3f s", self._path, self.attempts, error, seconds)
                 return seconds
         raise self.final(error)
+
+    def _is_early(self, error: DkvError) -> bool:
+        """A reader of changes has seen more than this node, as its last one was ahead: nodes catch up."""
+        return isinstance(error, StaleRead) and self._path == STREAM_CHANGES_PATH
 
     def final(self, error: DkvError) -> DkvError:
         """The error of the whole call, when its last attempt, or the lack of one, ended with this."""

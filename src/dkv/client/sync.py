@@ -16,7 +16,7 @@ from dkv.client import operations
 from dkv.client.acknowledgements import Acknowledgement, OnDisk
 from dkv.client.answers import Answer, error_of
 from dkv.client.backups import NOT_BEGUN, SILENCE_S_MAX, BackupProgress, progress, take_backup
-from dkv.client.changes import Change, Changes
+from dkv.client.changes import ChangeFeed, Changes
 from dkv.client.driving import bad_reply, failed_stream, out_of_time, session_name, to_ms, whole
 from dkv.client.exchange import Call, Exchange, StartOver
 from dkv.client.levels import Level, Levels
@@ -226,15 +226,21 @@ class Client:
         prefix: Data = b"",
         through: int | None = None,
         history_id: bytes = b"",
-    ) -> Iterator[Change]:
+        vbucket: int | None = None,
+        token: bytes = b"",
+    ) -> ChangeFeed:
         """Every change from number `start` on, in order, and then those to come; None: only those to come.
 
         `prefix`: only changes that touch such keys. `through`: end behind this number. A reader that comes back hands
-        in the `number` + 1 and the `history_id` of the last change it has. HistoryPurged when the server does not keep
-        what is asked for, or has another history: read everything by `scan`, then go on from there. A connection that
-        is lost on the way is made again.
+        in the `token` of the iterator as it was behind the last change that it has. HistoryPurged when the server does
+        not keep what is asked for, or has another history: read everything by `scan`, then go on from there. A
+        connection that is lost on the way is made again.
+
+        Of several vBuckets each has its own numbers and its own order; all are followed, or `vbucket` alone. A `start`
+        above 1, `through` and `history_id` (that `start` is of) are of one.
         """
-        return self._read(Changes(start, as_bytes(prefix), through, history_id, self._timeout_s))
+        cursor = Changes(start, as_bytes(prefix), through, history_id, self._timeout_s, vbucket=vbucket, token=token)
+        return ChangeFeed(cursor, self._read(cursor))
 
     def backup(self, path: str, *, on_progress: Callable[[BackupProgress], None] | None = None) -> BackupProgress:
         """Take a backup into a folder of the server's machine and wait for it; returns what it holds.
@@ -350,7 +356,7 @@ class Client:
             if self._waiting:
                 self._turn.notify_all()
 
-    def _read(self, cursor: Cursor[T]) -> Iterator[T]:
+    def _read(self, cursor: Cursor[T]) -> Generator[T, None, None]:
         """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""
         exchange, deadline_s = self._patience(cursor)
         while not cursor.is_done:

@@ -159,15 +159,17 @@ class StaleRead(DkvError):
 
 
 class HistoryPurged(DkvError):
-    """Bootstrap, then resume."""
+    """Bootstrap, then resume. `vbucket`: whose numbers these are; 0: there is only one."""
 
     code = Code.OUT_OF_RANGE
 
-    def __init__(self, requested: int, oldest: int, latest: int) -> None:
-        super().__init__(f"changes from {requested} are no longer available, oldest is {oldest}")
+    def __init__(self, requested: int, oldest: int, latest: int, vbucket: int = 0) -> None:
+        where = f" in vBucket {vbucket}" if vbucket else ""
+        super().__init__(f"changes from {requested} are no longer available{where}, oldest is {oldest}")
         self.requested: int = requested
         self.oldest: int = oldest
         self.latest: int = latest
+        self.vbucket: int = vbucket
 
 
 class BeyondHistory(DkvError):

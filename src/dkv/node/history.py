@@ -31,8 +31,8 @@ class Place:
 
     history_id: bytes
     next_number: int
-    index: int
-    """No entry before it has changes that are wanted."""
+    index: int | None
+    """No entry before it has changes that are wanted; None: not looked up yet."""
     read: deque[tuple[EntryTuple, EntryOutcomes]] = field(default_factory=deque)
     """Of the log, not handed out yet."""
     is_waiting: bool = False
@@ -51,7 +51,6 @@ class History:
         self._store, self._consensus, self._replica = store, consensus, replica
         self._waiting: dict[int, Place] = {}
         self._token = replica.vbucket << _TOKEN_BITS
-        self._has_news = False
         self.tail: Tail = Tail()
         """What is applied while somebody follows; who follows opens and closes it."""
 
@@ -61,12 +60,10 @@ class History:
         replica = self._replica
         latest = replica.change_number
         number = latest + 1 if first_number is None else first_number
-        place = Place(history_id or replica.history_id, number, replica.applied_index + 1)
+        place = Place(history_id or replica.history_id, number, replica.applied_index + 1 if number > latest else None)
         self.check(place)
         if number > latest + 1:
             raise StaleRead.behind(number - 1, latest)
-        if number <= latest:
-            place.index = self._index_of(number)
         return place
 
     def check(self, place: Place) -> None:
@@ -75,7 +72,7 @@ class History:
         if place.history_id != replica.history_id or place.next_number < replica.earliest_change:
             raise HistoryPurged(place.next_number, replica.earliest_change, replica.change_number)
 
-    def _index_of(self, number: int) -> int:
+    def index_of(self, number: int) -> int:
         """The entry with this change, which is in the history."""
         replica = self._replica
         row = find_last(
@@ -100,9 +97,9 @@ class History:
         finally:
             scan.close()
 
-    def open_tail(self) -> None:
+    def open_tail(self, bytes_max: int) -> None:
         """Somebody follows: what is applied from now on is kept at hand."""
-        self.tail.open(self._replica.applied_index + 1)
+        self.tail.open(self._replica.applied_index + 1, bytes_max)
 
     def note(self, results: list[EntryResult]) -> None:
         """These were applied."""
@@ -117,22 +114,23 @@ class History:
     def take_fetched(self, token: int, entries: list[EntryTuple] | str) -> None:
         """What was read of the log for one of the readers, or why it could not be."""
         place = self._waiting.pop(token)
-        place.is_waiting, self._has_news = False, True
+        place.is_waiting = False
         if isinstance(entries, list):
             self._pair(place, entries)
-        elif place.index >= self._replica.earliest_index:
+        elif place.index is None or place.index >= self._replica.earliest_index:
             raise Corrupt(f"vBucket {self._replica.vbucket}: the log cannot be read: {entries}")
-
-    def collect(self) -> bool:
-        """Whether something was read of the log since the last call."""
-        has_news, self._has_news = self._has_news, False
-        return has_news
 
     def _pair(self, place: Place, entries: list[EntryTuple]) -> None:
         first, last = entries[0][0], entries[-1][0]
         rows = self._outcomes(first, len(entries))
         place.read.extend((entries[index - first], outcomes) for index, outcomes in rows if index <= last)
         place.index = last + 1
+
+    def is_at_hand(self, place: Place) -> bool:
+        """What comes next is in memory, or there is nothing yet."""
+        if place.read or place.next_number > self._replica.change_number:
+            return True
+        return place.index is not None and self.tail.covers(place.index)
 
     def entries(self, place: Place) -> Iterator[EntryChanges]:
         """The next entries that are at hand, as far as the caller takes them; asks for more of the log at the end.
@@ -143,6 +141,8 @@ class History:
             yield read_entry(index, data, outcomes)
         if place.is_waiting:
             return
+        if place.index is None:
+            place.index = self.index_of(place.next_number)
         if self.tail.covers(place.index):
             for entry in self.tail.behind(place.index):
                 place.index = entry.log_index + 1
@@ -151,6 +151,7 @@ class History:
             self._fetch(place)
 
     def _fetch(self, place: Place) -> None:
+        assert place.index is not None
         place.index = max(place.index, self._replica.earliest_index)
         self._token += 1
         self._waiting[self._token] = place

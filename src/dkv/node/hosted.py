@@ -17,7 +17,6 @@ from dkv.node.lease import Lease, LeaseTerms
 from dkv.node.meter import Meter
 from dkv.node.opening import find_history, load_replica
 from dkv.node.peering import Peering
-from dkv.node.readers import Readers
 from dkv.node.reads import Reads
 from dkv.node.role import FOLLOWER, NOBODY, Role
 from dkv.node.scans import Scans
@@ -88,7 +87,6 @@ class Hosted(Role):
         self.barriers: Barriers = self.reads.barriers
         self.scans: Scans = Scans(store, replica, limits)
         self.history: History = History(store, consensus, replica)
-        self.readers: Readers = Readers(self.history, limits)
         self.unapplied: list[EntryTuple] = []
         """Committed entries that wait for an engine that has stopped taking writes."""
         self.all_matched: int | None = None
@@ -111,7 +109,6 @@ class Hosted(Role):
         return bool(
             self.unapplied
             or self.scans.count
-            or self.readers.count
             or self.barriers.has_waiting
             or self.history.is_waiting
             or not self.is_readable
@@ -120,14 +117,12 @@ class Hosted(Role):
     @property
     def is_awaited(self) -> bool:
         """Somebody waits for what is not applied yet."""
-        return bool(self.barriers.has_waiting or self.readers.count or not self.is_readable)
+        return bool(self.barriers.has_waiting or not self.is_readable)
 
     def patience_ms(self, wait_ms: int) -> int:
         """How long the next turn may wait for news, for all that waits here."""
         if self.scans.has_room:
             return 0
-        if self.readers.has_more:
-            return self.readers.patience_ms
         return min(wait_ms, STALL_WAIT_MS) if self.can_apply else wait_ms
 
     # What peers say
@@ -254,29 +249,18 @@ class Hosted(Role):
         return self.reads.view(now)
 
     def has_streams(self, turn: Turn) -> bool:
-        """Somebody reads in a stream, or asks to in this turn."""
-        return bool(turn.scans or turn.histories or self.scans.count or self.readers.count)
+        """Somebody reads rows in a stream, or asks to in this turn."""
+        return bool(turn.scans or self.scans.count)
 
     def scan(self, turn: Turn, now: Now) -> None:
         """A slice for open iterates."""
         self.scans.open(turn, self.is_current, now)
         self.scans.feed(turn, now)
 
-    def feed(self, turn: Turn, now: Now, is_busy: bool, is_draining: bool) -> None:
-        """Changes for those who follow, this turn's among them."""
-        if turn.histories or self.readers.count:
-            view = self.view(now)
-            self.readers.open(turn, view, now)
-            if is_draining:
-                self.readers.shut_down(turn)
-            self.readers.feed(turn, view, now, is_busy)
-
     def forget(self, closed: list[int]) -> None:
         """These callers have gone."""
         self.scans.forget(closed)
-        self.readers.forget(closed)
 
     def drained(self, progress: list[tuple[int, int]], now: Now) -> None:
         """Readers of streams have taken what they had."""
         self.scans.drained(progress, now)
-        self.readers.drained(progress, now)

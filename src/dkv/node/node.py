@@ -20,7 +20,6 @@ from dkv.node.applying import Applying
 from dkv.node.disk import Disk
 from dkv.node.engine_sync import EngineSync
 from dkv.node.forwarding import Forwarding
-from dkv.node.history import vbucket_of
 from dkv.node.hosted import Hosted
 from dkv.node.jobs import Jobs
 from dkv.node.lease import RAFT_TICKS_PER_TURN_MAX, LeaseTerms
@@ -28,6 +27,7 @@ from dkv.node.merged_scan import MergedScan
 from dkv.node.meter import Meter
 from dkv.node.peer_duties import PeerDuties
 from dkv.node.peering import STAGE_KINDS, Peering
+from dkv.node.readers import Readers
 from dkv.node.restoring import Surroundings
 from dkv.node.scattering import Scattering
 from dkv.node.stagings import Stagings
@@ -132,6 +132,7 @@ class Node:
             self.sole.scans.open_rows = self._merged_rows
         self.stagings: Stagings = Stagings(store, self.engine_sync, self.disk, self.peering, self.vbuckets)
         self.duties: PeerDuties | None = self._take_on(self.peering, node_id) if self.peering is not None else None
+        self.readers: Readers = Readers(self.vbuckets, limits)
         self.applying: Applying = Applying(store, consensus, self.meter)
         membership = self.duties.membership if self.duties is not None else None
         around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, membership)
@@ -189,6 +190,7 @@ class Node:
         if progress:
             for hosted in self._busy.values():
                 hosted.drained(progress, now)
+            self.readers.drained(progress, now)
         meter.lap()
         try:
             self._serve(turns, now, is_busy=bool(calls))
@@ -246,16 +248,18 @@ class Node:
 
     def _stream(self, turns: Turns, now: Now, is_busy: bool) -> None:
         """A slice for everybody who reads in streams."""
-        streaming = [hosted for vbucket, hosted in self._busy.items() if hosted.has_streams(turns[vbucket])]
-        if any(hosted.history.is_waiting for hosted in self._busy.values()):
-            for token, entries in self.consensus.fetched():
-                self.vbuckets[vbucket_of(token)].history.take_fetched(token, entries)
-        if not streaming:
-            return
-        is_busy = is_busy or any(hosted.writes.waiting_entries for hosted in self._writing.values())
-        for hosted in streaming:
-            hosted.scan(turns[hosted.vbucket], now)
-            hosted.feed(turns[hosted.vbucket], now, is_busy, self.draining)
+        for vbucket, hosted in self._busy.items():
+            if hosted.has_streams(turns[vbucket]):
+                hosted.scan(turns[vbucket], now)
+        readers, home = self.readers, turns[self.sole.vbucket]
+        readers.open(turns.values(), home, now)
+        if readers.is_fetching or any(hosted.history.is_waiting for hosted in self._busy.values()):
+            readers.take_fetched(self.consensus.fetched())
+        if readers.count:
+            if self.draining:
+                readers.shut_down(home)
+            is_busy = is_busy or any(hosted.writes.waiting_entries for hosted in self._writing.values())
+            readers.feed(home, self._busy, now, is_busy)
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
@@ -264,7 +268,9 @@ class Node:
         if self.duties is not None:
             wait_ms = min(wait_ms, self.duties.patience_ms)
         wait_ms = self.stagings.patience_ms(self.jobs.patience_ms(wait_ms))
-        is_awaited = False
+        if self.readers.has_more:
+            wait_ms = min(wait_ms, self.readers.patience_ms)
+        is_awaited = self.readers.count > 0
         for hosted in self._busy.values():
             wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
             is_awaited = is_awaited or hosted.is_awaited
@@ -303,6 +309,7 @@ class Node:
         """These callers have gone."""
         for hosted in self._busy.values():
             hosted.forget(closed)
+        self.readers.forget(closed)
         self.services.forget(closed)
         self.jobs.forget(closed)
         if self.scattering is not None:

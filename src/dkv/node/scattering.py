@@ -9,6 +9,7 @@ and nothing else.
 | MultiGet | one view of each vBucket; the pairs in the order of the request |
 | MultiPut | refused: it is atomic, and no two vBuckets are |
 | DeleteRange | each its part; not atomic. If some parts failed, and some may not have: the outcome is unknown |
+| GetChanges | refused, unless it names one: numbers are of a vBucket |
 | Iterate | a merged scan, opened when all vBuckets can be read on the terms that were asked for |
 """
 
@@ -28,7 +29,18 @@ from dkv.services.turn import PointRead, ReadTerms, ScanRequest, Slices, Turn, V
 from dkv.vbucket.routing import group_by_vbucket, vbucket_of
 from dkv.wire import messages as wire
 from dkv.wire.kv import STATUS_OK, plain_get_key, plain_put
-from dkv.wire.methods import COMPARE_AND_SET, DELETE, DELETE_RANGE, GET, ITERATE, METHODS, MULTI_GET, MULTI_PUT, PUT
+from dkv.wire.methods import (
+    COMPARE_AND_SET,
+    DELETE,
+    DELETE_RANGE,
+    GET,
+    GET_CHANGES,
+    ITERATE,
+    METHODS,
+    MULTI_GET,
+    MULTI_PUT,
+    PUT,
+)
 
 FIRST_ID = -(1 << 60)
 """Ids of parts begin here and go down; those of other nodes' calls stay above."""
@@ -40,6 +52,7 @@ BY_KEY: dict[str, type["HasKey"]] = {
 }
 """Paths whose requests are about one key."""
 SEVERAL = "the keys of a MultiPut must lie in one vBucket, as it is atomic; these lie in {}"
+UNNAMED = "this database has {} vBuckets, each with change numbers of its own: name one in vBucket (102)"
 Routed = tuple[int, CallBatch]
 """(vBucket, calls of one method)"""
 
@@ -83,6 +96,7 @@ class Scattering:
             METHODS[MULTI_GET][0]: self._multi_get,
             METHODS[MULTI_PUT][0]: self._multi_put,
             METHODS[DELETE_RANGE][0]: self._delete_range,
+            METHODS[GET_CHANGES][0]: self._get_changes,
         }
         self._parts: dict[int, Scattered] = {}
         self._last_id = FIRST_ID
@@ -157,6 +171,14 @@ class Scattering:
         if len(vbuckets) > 1:
             raise InvalidRequest(SEVERAL.format(len(vbuckets)))
         return [(vbuckets.pop(), (method, [call_id], [message]))]
+
+    def _get_changes(self, method: int, call_id: int, message: bytes) -> list[Routed]:
+        vbucket = wire.GetChangesRequest.FromString(message).vBucket
+        if not vbucket:
+            raise InvalidRequest(UNNAMED.format(self._count))
+        if vbucket not in self._vbuckets:
+            raise InvalidRequest(f"there is no vBucket {vbucket} here")
+        return [(vbucket, (method, [call_id], [message]))]
 
     def _delete_range(self, method: int, call_id: int, message: bytes) -> list[Routed]:
         scattered = Scattered(call_id, merge_delete_ranges, self._count, is_write=True)

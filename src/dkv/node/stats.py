@@ -35,7 +35,7 @@ def node_stats(node: Node) -> dict[str, object]:
         "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
         "sessions": sum(len(each.replica.sessions) for each in everywhere),
         "iterates_open": sum(each.scans.count for each in everywhere),
-        "history_readers_open": sum(each.readers.count for each in everywhere),
+        "history_readers_open": node.readers.count,
         "job_running": int(node.jobs.is_running),
         "backups_taken": node.jobs.backups_taken,
         "restores_done": node.jobs.restores_done,

@@ -11,7 +11,10 @@ from operator import attrgetter
 from dkv.vbucket.history import EntryChanges
 
 TAIL_BYTES_MAX = 4 << 20
-"""A second of heavy writing. The decoded changes and what was encoded of them come on top, about twice."""
+"""A second of heavy writing. The decoded changes and what was encoded of them come on top, about twice. Of a node: the
+tails of its vBuckets divide it."""
+TAIL_BYTES_MIN = 16 << 10
+"""What a vBucket among many has all the same: who reads in the turn that applies needs no more."""
 _INDEX = attrgetter("log_index")
 
 
@@ -20,14 +23,14 @@ class Tail:
 
     def __init__(self) -> None:
         self._entries: list[EntryChanges] = []
-        self._bytes = 0
+        self._bytes, self._bytes_max = 0, TAIL_BYTES_MAX
         self.first_index: int | None = None
         """None: closed, nothing is kept."""
 
-    def open(self, first_index: int) -> None:
+    def open(self, first_index: int, bytes_max: int) -> None:
         """From this entry on all are kept. Nothing changes for a tail that is open."""
         if self.first_index is None:
-            self.first_index = first_index
+            self.first_index, self._bytes_max = first_index, bytes_max
 
     def close(self) -> None:
         """Nobody follows any more."""
@@ -38,8 +41,8 @@ class Tail:
         for entry in entries:
             self._entries.append(entry)
             self._bytes += entry.size
-        if self._bytes > TAIL_BYTES_MAX:
-            self._drop(self._bytes - TAIL_BYTES_MAX // 2)
+        if self._bytes > self._bytes_max:
+            self._drop(self._bytes - self._bytes_max // 2)
 
     def _drop(self, bytes_wanted: int) -> None:
         count = 0

@@ -2,7 +2,10 @@
 
 A message holds whole entries of the log, so what was committed together arrives together. A reader without a prefix
 gets every number; one with a prefix learns from the position in each message how far it is. The stream has no memory on
-the server: (history id, next number) is all that is needed to resume.
+the server: (history id, next number) of each vBucket is all that is needed to resume.
+
+A stream of several vBuckets is one stream to its caller, and to the node as many readers that share its room: each of
+its messages has changes of one vBucket. How far all of them are is said at the beginning, and in progress marks.
 """
 
 from collections.abc import Sequence
@@ -12,11 +15,12 @@ from dkv.model.errors import InvalidRequest
 from dkv.model.limits import Limits
 from dkv.services.calls import Accept, parse_each
 from dkv.services.checks import check_key
-from dkv.services.turn import HistoryRequest, Turn, View
+from dkv.services.turn import HistoryRequest, Start, Turn
 from dkv.vbucket.history import Change, EntryChanges
 from dkv.vbucket.rows import ts_of_expires_at
 from dkv.wire import feed, methods
 from dkv.wire import messages as wire
+from dkv.wire.feed import Position
 
 MESSAGE_BYTES = 256 << 10
 """A message is closed when it has so many: about 2,000 short changes, or one entry."""
@@ -37,8 +41,7 @@ class FeedService:
         """StreamChangesRequest."""
         ids, requests = parse_each(self._parse, call_ids, messages, turn)
         for call_id, request in zip(ids, requests, strict=True):
-            first = None if request.fromNow else request.fromChangeNumber or 1
-            turn.histories.append(HistoryRequest(call_id, first, request.historyId, FeedJob(call_id, request)))
+            turn.histories.append(history_request(call_id, request))
 
     def _parse(self, message: bytes) -> wire.StreamChangesRequest:
         request = wire.StreamChangesRequest.FromString(message)
@@ -46,20 +49,85 @@ class FeedService:
             raise InvalidRequest("fromNow excludes fromChangeNumber and historyId")
         if request.keyPrefix:
             check_key(request.keyPrefix, self._limits)
+        if request.positions:
+            check_positions(request)
         return request
 
 
-class FeedJob:
-    """One reader's stream."""
+def check_positions(request: wire.StreamChangesRequest) -> None:
+    """Raises InvalidRequest."""
+    if request.historyId or request.fromChangeNumber > 1:
+        raise InvalidRequest("positions exclude historyId, and fromChangeNumber above 1: each has its own")
+    vbuckets = [each.vBucket for each in request.positions]
+    if len(set(vbuckets)) < len(vbuckets):
+        raise InvalidRequest("a vBucket has one position")
+    if request.vBucket and vbuckets != [request.vBucket]:
+        raise InvalidRequest(f"a position of another vBucket than {request.vBucket}, which was asked for")
+
+
+def history_request(call_id: int, request: wire.StreamChangesRequest) -> HistoryRequest:
+    """A reader of what was asked for."""
+    number = None if request.fromNow else request.fromChangeNumber or 1
+    return HistoryRequest(
+        call_id,
+        request.vBucket,
+        Start(number, request.historyId),
+        FeedCall(call_id, request),
+        {each.vBucket: Start(each.nextChangeNumber or 1, each.historyId) for each in request.positions},
+        belongs_to_one=bool((number or 0) > 1 or request.historyId or request.throughChangeNumber),
+    )
+
+
+class FeedCall:
+    """One caller's stream."""
 
     is_stream = True
 
     def __init__(self, call_id: int, request: wire.StreamChangesRequest) -> None:
-        self._call_id = call_id
-        self._prefix = request.keyPrefix
-        self._through = request.throughChangeNumber
+        self.call_id: int = call_id
+        self._prefix, self._through = request.keyPrefix, request.throughChangeNumber
         self._interval_ms = max(request.progressIntervalMs or PROGRESS_INTERVAL_MS, PROGRESS_INTERVAL_MS_MIN)
-        self._sent_ms: int | None = None
+        self._is_merged = False
+        self._marked_ms = 0
+        self.sent_ms: int = 0
+        """When the last message was sent."""
+
+    def job(self, vbucket: int) -> "FeedJob":
+        return FeedJob(self, self._prefix, self._through)
+
+    def begin(self, turn: Turn, at: Sequence[Position], monotonic_ms: int) -> int:
+        self._is_merged = len(at) > 1
+        return self._tell(turn, at, monotonic_ms)
+
+    def is_mark_due(self, monotonic_ms: int) -> bool:
+        since_ms = self._marked_ms if self._is_merged else self.sent_ms
+        return monotonic_ms - since_ms >= self._interval_ms
+
+    def mark(self, turn: Turn, at: Sequence[Position], moved: Sequence[Position], monotonic_ms: int) -> int:
+        """Of several vBuckets some may have much to say while others only have a mark."""
+        if not self._is_merged or moved:
+            return self._tell(turn, moved or at, monotonic_ms)
+        if monotonic_ms - self.sent_ms < self._interval_ms:
+            self._marked_ms = monotonic_ms
+            return 0
+        return self._tell(turn, at[:1], monotonic_ms)
+
+    def _tell(self, turn: Turn, at: Sequence[Position], monotonic_ms: int) -> int:
+        self._marked_ms = monotonic_ms
+        return self.send(turn, feed.positions(at) if self._is_merged else feed.position(at[0]), monotonic_ms)
+
+    def send(self, turn: Turn, message: bytes, monotonic_ms: int) -> int:
+        """Returns its bytes."""
+        turn.items.append((self.call_id, [message]))
+        self.sent_ms = monotonic_ms
+        return len(message)
+
+
+class FeedJob:
+    """What a stream has of one vBucket."""
+
+    def __init__(self, call: FeedCall, prefix: bytes, through: int) -> None:
+        self._call, self._prefix, self._through = call, prefix, through
         self._parts: list[bytes] = []
         self._bytes = 0
 
@@ -90,23 +158,19 @@ class FeedJob:
             behind = number + 1
         return b"".join(parts), behind
 
-    def send(self, turn: Turn, next_number: int, view: View, monotonic_ms: int) -> int:
-        """A message, when there are changes, at the beginning, and when nothing was said for a while."""
-        if not self._parts and self._sent_ms is not None and monotonic_ms - self._sent_ms < self._interval_ms:
+    def send(self, turn: Turn, at: Position, monotonic_ms: int) -> int:
+        if not self._parts:
             return 0
-        self._parts.append(
-            feed.position(next_number, view.change_number, view.oldest_change, view.log_time, view.history_id)
-        )
+        self._parts.append(feed.position(at))
         message = b"".join(self._parts)
-        turn.items.append((self._call_id, [message]))
-        self._parts, self._bytes, self._sent_ms = [], 0, monotonic_ms
-        return len(message)
+        self._parts, self._bytes = [], 0
+        return self._call.send(turn, message, monotonic_ms)
 
     def is_over(self, next_number: int) -> bool:
         return 0 < self._through < next_number
 
-    def finish(self, turn: Turn, next_number: int, view: View) -> None:
-        turn.finished.append((self._call_id, 0, "", b"", -1))
+    def finish(self, turn: Turn, at: Position) -> None:
+        turn.finished.append((self._call.call_id, 0, "", b"", -1))
 
 
 def encode(entry: EntryChanges) -> tuple[bytes, int]:

@@ -13,11 +13,12 @@ from dkv.model.errors import HistoryPurged, InvalidRequest, NoLeader
 from dkv.model.limits import CHANGES_REPLY_BYTES_MAX
 from dkv.services.calls import Accept, fail, parse_each
 from dkv.services.slave_registry import SlaveRegistry
-from dkv.services.turn import HistoryRequest, PointRead, Slices, Turn, View
+from dkv.services.turn import HistoryRequest, PointRead, Slices, Start, Turn, View
 from dkv.vbucket.history import Change, EntryChanges
 from dkv.vbucket.rows import ts_of_expires_at
 from dkv.wire import messages as wire
 from dkv.wire import methods
+from dkv.wire.feed import Position
 from dkv.wire.kv import field
 from dkv.wire.write_batch import write_batch
 
@@ -54,19 +55,22 @@ def parse(message: bytes) -> wire.GetChangesRequest:
 def answer(call_id: int, request: wire.GetChangesRequest, turn: Turn, rows: Slices, view: View) -> None:
     """Ends the call when there is nothing to read, or makes it a reader of the history up to the latest change."""
     number, latest = request.fromChangeNumber or 1, view.change_number
-    if not view.is_readable:
+    if request.vBucket not in (0, turn.vbucket):
+        fail(turn, call_id, InvalidRequest(f"there is no vBucket {request.vBucket} here"))
+    elif not view.is_readable:
         fail(turn, call_id, NoLeader("no leader is known for this vBucket, try again"))
     elif request.historyId and request.historyId != view.history_id:
         fail(turn, call_id, HistoryPurged(number, view.oldest_change, latest))
     elif not request.maxNumberOfChanges or number > latest:
-        ChangesJob(call_id, request, latest).finish(turn, number, view)
+        at = Position(turn.vbucket, number, latest, view.oldest_change, view.log_time, view.history_id)
+        ChangesJob(call_id, request, latest).finish(turn, at)
     else:
         job = ChangesJob(call_id, request, latest)
-        turn.histories.append(HistoryRequest(call_id, number, view.history_id, job))
+        turn.histories.append(HistoryRequest(call_id, turn.vbucket, Start(number, view.history_id), job))
 
 
 class ChangesJob:
-    """One GetChanges call: gathers records until there are enough."""
+    """One GetChanges call, of one vBucket: gathers records until there are enough."""
 
     is_stream = False
 
@@ -77,6 +81,9 @@ class ChangesJob:
         self._records: list[bytes] = []
         self._bytes = self._slice_bytes = 0
         self._is_cut = False
+
+    def job(self, vbucket: int) -> "ChangesJob":
+        return self
 
     @property
     def is_full(self) -> bool:
@@ -100,19 +107,28 @@ class ChangesJob:
                 return next_number
         return next_number
 
-    def send(self, turn: Turn, next_number: int, view: View, monotonic_ms: int) -> int:
+    def send(self, turn: Turn, at: Position, monotonic_ms: int) -> int:
         """Nothing leaves before the end."""
         self._slice_bytes = 0
+        return 0
+
+    def begin(self, turn: Turn, at: Sequence[Position], monotonic_ms: int) -> int:
+        return 0
+
+    def is_mark_due(self, monotonic_ms: int) -> bool:
+        return False
+
+    def mark(self, turn: Turn, at: Sequence[Position], moved: Sequence[Position], monotonic_ms: int) -> int:
         return 0
 
     def is_over(self, next_number: int) -> bool:
         return self._is_cut or next_number > self._through
 
-    def finish(self, turn: Turn, next_number: int, view: View) -> None:
+    def finish(self, turn: Turn, at: Position) -> None:
         head = wire.GetChangesResponse(
-            status=wire.Status(), masterChangeNumber=view.change_number, numberOfChanges=len(self._records)
+            status=wire.Status(), masterChangeNumber=at.latest, numberOfChanges=len(self._records)
         )
-        tail = wire.GetChangesResponse(historyId=view.history_id, oldestChangeNumber=view.oldest_change)
+        tail = wire.GetChangesResponse(historyId=at.history_id, oldestChangeNumber=at.oldest)
         turn.reply_ids.append(self._call_id)
         turn.replies.append(b"".join((head.SerializeToString(), *self._records, tail.SerializeToString())))
 

@@ -4,7 +4,7 @@ Columns, not objects: a list grows by one per call, and everything that costs mo
 The node owns the order: services accept calls, the node proposes and applies, the store reads, services answer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ from dkv.model.commands import Command, Outcome
 from dkv.model.errors import DkvError
 from dkv.ports.edge import Finish, HttpReply
 from dkv.vbucket.history import EntryChanges
+from dkv.wire.feed import Position
 
 PutReplies = Callable[["Turn", Sequence[int], Sequence[Outcome], int], None]
 """Answers applied writes: (turn, call ids, their outcomes, log time)."""
@@ -85,10 +86,7 @@ class ScanRequest:
 
 
 class HistoryJob(Protocol):
-    """What one reader makes of the changes it is handed: entry after entry, from its next number on."""
-
-    is_stream: bool
-    """Its caller takes messages as they come; else one reply ends the call."""
+    """What one reader makes of the changes of one vBucket: entry after entry, from its next number on."""
 
     @property
     def is_full(self) -> bool:
@@ -97,14 +95,42 @@ class HistoryJob(Protocol):
     def add(self, entry: EntryChanges, next_number: int) -> int:
         """Takes the changes of an entry that are numbered `next_number` or above; returns the next one wanted."""
 
-    def send(self, turn: "Turn", next_number: int, view: View, monotonic_ms: int) -> int:
-        """Puts into the turn what is to be sent now; returns its bytes."""
+    def send(self, turn: "Turn", at: Position, monotonic_ms: int) -> int:
+        """Puts the changes taken since the last time into the turn, if there are any; returns the bytes."""
 
     def is_over(self, next_number: int) -> bool:
         """Nothing more is wanted. `finish` ends the call."""
 
-    def finish(self, turn: "Turn", next_number: int, view: View) -> None:
+    def finish(self, turn: "Turn", at: Position) -> None:
         """Ends the call, well."""
+
+
+class HistoryCall(Protocol):
+    """What one caller wants of the histories of one vBucket, or of all."""
+
+    is_stream: bool
+    """It takes messages as they come; else one reply ends the call."""
+
+    def job(self, vbucket: int) -> HistoryJob:
+        """Its part for one vBucket."""
+
+    def begin(self, turn: "Turn", at: Sequence[Position], monotonic_ms: int) -> int:
+        """Says where it begins, in all of its vBuckets; returns the bytes."""
+
+    def is_mark_due(self, monotonic_ms: int) -> bool:
+        """It is time to say how far it is."""
+
+    def mark(self, turn: "Turn", at: Sequence[Position], moved: Sequence[Position], monotonic_ms: int) -> int:
+        """Says so; `moved`: where something is new since the last time. Returns the bytes."""
+
+
+class Start(NamedTuple):
+    """Where a reader wants to begin in a vBucket."""
+
+    number: int | None
+    """None: behind the latest."""
+    history_id: bytes = b""
+    """The line of numbers that it follows; empty: whichever there is."""
 
 
 @dataclass(slots=True)
@@ -112,11 +138,15 @@ class HistoryRequest:
     """A reader of the history."""
 
     call_id: int
-    first_number: int | None
-    """None: whatever comes behind the latest."""
-    history_id: bytes
-    """The line of numbers that the caller follows; empty: whichever there is."""
-    job: HistoryJob
+    vbucket: int
+    """0: all that there are."""
+    start: Start
+    """In those that are not in `starts`."""
+    call: HistoryCall
+    starts: Mapping[int, Start] = field(default_factory=dict)
+    """By vBucket."""
+    belongs_to_one: bool = False
+    """`start` is a place in one vBucket, and means nothing in others."""
 
 
 class JobRequest(Protocol):
@@ -157,6 +187,8 @@ class Turn:
     http: list[HttpReply] = field(default_factory=list)
     history_id: bytes = b""
     """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
+    vbucket: int = 1
+    """Whose turn it is."""
 
     @property
     def has_answers(self) -> bool:

@@ -26,7 +26,9 @@ def _detail(error: errors.DkvError) -> Message | None:
                 kind=error.kind, limit=error.limit, actual=min(error.actual, UINT64_MAX), index=error.index
             )
         case errors.HistoryPurged():
-            return messages.HistoryPurged(requested=error.requested, oldest=error.oldest, latest=error.latest)
+            return messages.HistoryPurged(
+                requested=error.requested, oldest=error.oldest, latest=error.latest, vBucket=error.vbucket
+            )
         case errors.StaleRead():
             return messages.StaleRead(lag=error.lag, leader=error.leader)
         case errors.BeyondHistory():
@@ -55,7 +57,7 @@ def _limit_exceeded(text: str, data: bytes) -> errors.DkvError:
 
 def _history_purged(text: str, data: bytes) -> errors.DkvError:
     detail = messages.HistoryPurged.FromString(data)
-    return errors.HistoryPurged(detail.requested, detail.oldest, detail.latest)
+    return errors.HistoryPurged(detail.requested, detail.oldest, detail.latest, detail.vBucket)
 
 
 def _stale_read(text: str, data: bytes) -> errors.DkvError:

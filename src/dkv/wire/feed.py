@@ -6,6 +6,7 @@ message classes, byte for byte.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from dkv.model.commands import Command, Put
 from dkv.wire import messages
@@ -20,6 +21,8 @@ _KIND = b"\x10"
 _KEY, _VALUE, _END_KEY = b"\x1a", b"\x22", b"\x2a"
 _EXPIRY, _LOG_TIME = b"\x30", b"\x38"
 _NEXT, _LATEST, _OLDEST, _TIME, _HISTORY_ID = tag(2, 0), tag(3, 0), tag(4, 0), tag(5, 0), tag(6, 2)
+_VBUCKET, _POSITIONS = tag(7, 0), tag(8, 2)
+_POSITION_VBUCKET = tag(1, 0)
 
 _SHORT = 16_384
 """Lengths below it take two bytes at most; nearly all have."""
@@ -75,8 +78,31 @@ def change(number: int, kind: int, key: bytes, value: bytes, end_key: bytes, exp
     return _CHANGE + varint(len(body)) + body
 
 
-def position(next_number: int, latest: int, oldest: int, log_time: int, history_id: bytes) -> bytes:
-    """What follows the changes in every message; alone it is a progress mark."""
+class Position(NamedTuple):
+    """How far a reader is in one vBucket, and what there is."""
+
+    vbucket: int
+    next_number: int
+    latest: int
+    oldest: int
+    """`latest` + 1 when no change is kept."""
+    log_time: int
+    history_id: bytes
+
+
+def position(at: Position) -> bytes:
+    """What follows the changes in every message; alone it is a progress mark of one vBucket."""
+    return _numbers(at) + _VBUCKET + varint(at.vbucket)
+
+
+def positions(of: Iterable[Position]) -> bytes:
+    """A progress mark of several vBuckets."""
+    return b"".join([field(_POSITIONS, _POSITION_VBUCKET + varint(at.vbucket) + _numbers(at)) for at in of])
+
+
+def _numbers(at: Position) -> bytes:
+    """The fields that a message and a position have in common, under the same numbers."""
+    _, next_number, latest, oldest, log_time, history_id = at
     numbers = ((_NEXT, next_number), (_LATEST, latest), (_OLDEST, oldest), (_TIME, log_time))
     parts = [head + varint(number) for head, number in numbers if number]
     return b"".join(parts) + field(_HISTORY_ID, history_id)

@@ -340,6 +340,7 @@ class GetChangesRequest(Message):
     maxNumberOfChanges: int
     historyId: bytes
     encoding: int
+    vBucket: int
     def __init__(
         self,
         *,
@@ -347,6 +348,7 @@ class GetChangesRequest(Message):
         maxNumberOfChanges: int | None = ...,
         historyId: bytes | None = ...,
         encoding: int | None = ...,
+        vBucket: int | None = ...,
     ) -> None: ...
 
 class GetChangesResponse(Message):
@@ -758,12 +760,14 @@ class HistoryPurged(Message):
     requested: int
     oldest: int
     latest: int
+    vBucket: int
     def __init__(
         self,
         *,
         requested: int | None = ...,
         oldest: int | None = ...,
         latest: int | None = ...,
+        vBucket: int | None = ...,
     ) -> None: ...
 
 class StaleRead(Message):
@@ -795,6 +799,24 @@ class Overloaded(Message):
         retryAfterMs: int | None = ...,
     ) -> None: ...
 
+class FeedPosition(Message):
+    vBucket: int
+    nextChangeNumber: int
+    latestChangeNumber: int
+    oldestChangeNumber: int
+    logTime: int
+    historyId: bytes
+    def __init__(
+        self,
+        *,
+        vBucket: int | None = ...,
+        nextChangeNumber: int | None = ...,
+        latestChangeNumber: int | None = ...,
+        oldestChangeNumber: int | None = ...,
+        logTime: int | None = ...,
+        historyId: bytes | None = ...,
+    ) -> None: ...
+
 class StreamChangesRequest(Message):
     fromChangeNumber: int
     fromNow: bool
@@ -802,6 +824,8 @@ class StreamChangesRequest(Message):
     keyPrefix: bytes
     throughChangeNumber: int
     progressIntervalMs: int
+    vBucket: int
+    positions: RepeatedCompositeFieldContainer[FeedPosition]
     def __init__(
         self,
         *,
@@ -811,6 +835,8 @@ class StreamChangesRequest(Message):
         keyPrefix: bytes | None = ...,
         throughChangeNumber: int | None = ...,
         progressIntervalMs: int | None = ...,
+        vBucket: int | None = ...,
+        positions: Iterable[FeedPosition] | None = ...,
     ) -> None: ...
 
 class Change(Message):
@@ -845,6 +871,8 @@ class StreamChangesResponse(Message):
     oldestChangeNumber: int
     logTime: int
     historyId: bytes
+    vBucket: int
+    positions: RepeatedCompositeFieldContainer[FeedPosition]
     def __init__(
         self,
         *,
@@ -854,6 +882,8 @@ class StreamChangesResponse(Message):
         oldestChangeNumber: int | None = ...,
         logTime: int | None = ...,
         historyId: bytes | None = ...,
+        vBucket: int | None = ...,
+        positions: Iterable[FeedPosition] | None = ...,
     ) -> None: ...
 
 class DeleteRangeRequest(Message):

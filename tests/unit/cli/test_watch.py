@@ -61,7 +61,7 @@ def test_watch_with_json_prints_a_document_for_each_change(
     """With everything that is known of it."""
     assert run(feed, "watch", "--json", "--limit", "5") == 0
     documents = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
-    history = {"historyId": HISTORY_ID.hex()}
+    history = {"historyId": HISTORY_ID.hex(), "vBucket": 1}
     assert (
         documents[0]
         == {
@@ -104,6 +104,29 @@ def test_watch_from_a_change_that_is_purged_says_where_the_history_begins(
         b"Unable to watch. Error: rpc error: code = OutOfRange desc ="
         b" changes from 3 are no longer available, oldest is 70\n"
     )
+
+
+def test_watch_of_several_vbuckets_says_of_which_each_change_is(
+    server: Any, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The first message says how many there are."""
+    places = [pb.FeedPosition(vBucket=each, nextChangeNumber=12, historyId=HISTORY_ID) for each in (1, 2)]
+    server.replies[methods.STREAM_CHANGES_PATH] = [
+        pb.StreamChangesResponse(positions=places),
+        pb.StreamChangesResponse(changes=CHANGES[:1], nextChangeNumber=13, historyId=HISTORY_ID, vBucket=2),
+        pb.StreamChangesResponse(changes=CHANGES[:1], nextChangeNumber=13, historyId=HISTORY_ID, vBucket=1),
+    ]
+    assert run(server, "watch", "--limit", "2") == 0
+    assert capfdbinary.readouterr().out == b"2/12 put k => \xff\x00\n1/12 put k => \xff\x00\n"
+    assert run(server, "watch", "--limit", "0", "--vbucket", "x") == 2
+
+
+def test_watch_of_one_vbucket_asks_for_it(feed: Any, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Then a number is one of its own."""
+    assert run(feed, "watch", "--limit", "5", "--from", "12", "--vbucket", "2") == 0
+    ((_, message),) = feed.requests
+    asked = pb.StreamChangesRequest.FromString(message)
+    assert (asked.vBucket, asked.fromChangeNumber) == (2, 12)
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "1.5", "9" * 19])

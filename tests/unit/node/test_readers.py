@@ -7,7 +7,7 @@ import pytest
 from dkv.model.errors import Code, Corrupt, HistoryPurged, Overloaded
 from dkv.model.limits import Limits
 from dkv.node import readers
-from dkv.node import tail as tail_module
+from dkv.node.scans import STREAM_BUFFER_BYTES
 from dkv.ports.store import RowBatch
 from dkv.testing.edge import Reply, SimulatedEdge
 from dkv.testing.machine import Life, Machine
@@ -226,8 +226,7 @@ def take_fetched(home: House) -> None:
     """What was asked of the log has been read."""
     fetched = home.node.consensus.fetched()
     assert fetched
-    for token, entries in fetched:
-        home.node.sole.history.take_fetched(token, entries)
+    home.node.readers.take_fetched(fetched)
 
 
 def test_reader_beside_a_cut_of_what_it_waits_for_reads_on_behind_it(house: Open) -> None:
@@ -237,7 +236,7 @@ def test_reader_beside_a_cut_of_what_it_waits_for_reads_on_behind_it(house: Open
     place = home.node.sole.history.place(3, b"")
     place.index = 2
     assert list(home.node.sole.history.entries(place)) == []
-    index = home.node.sole.history.place(3, b"").index
+    index = home.node.sole.history.index_of(3)
     row = home.node.sole.history.outcomes_at(index)
     home.machine.store.write(home.node.sole.replica.cut_history(index - 1, row.outcomes))
     home.node.consensus.cut(1, index - 1)
@@ -277,7 +276,7 @@ def test_reader_that_takes_nothing_holds_a_bounded_amount_and_stops_nobody(house
     for _ in range(8):
         got += quick.take()
     assert got == numbers(1, 8)
-    assert sum(map(len, home.life.edge._items[slow.call_id])) < 2 * readers.STREAM_BUFFER_BYTES
+    assert sum(map(len, home.life.edge._items[slow.call_id])) < 2 * STREAM_BUFFER_BYTES
     got = []
     for _ in range(8):
         got += slow.take()
@@ -305,7 +304,7 @@ def test_reader_that_takes_nothing_for_a_minute_is_told_where_to_resume(house: O
 
 def test_reader_that_lags_behind_the_tail_reads_the_log_again(house: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tail is small; who is not up to date finds the rest in the log, without a hole between the two."""
-    monkeypatch.setattr(tail_module, "TAIL_BYTES_MAX", 500_000)
+    monkeypatch.setattr(readers, "TAIL_BYTES_MAX", 500_000)
     home = house()
     reader = home.follow(fromNow=True)
     home.settle()
@@ -325,18 +324,17 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
     for at in range(6):
         home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
     reader = home.follow()
-    while not home.node.sole.readers.count:
+    while not home.node.readers.count:
         home.node.turn(0)
     home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
     now = home.machine.clock.now()
-    view = home.node.sole.view(now)
     take_fetched(home)
     turn = readers.Turn(0)
-    home.node.sole.readers.feed(turn, view, now, is_busy=True)
+    home.node.readers.feed(turn, [1], now, is_busy=True)
     ((_, (message,)),) = turn.items
     assert len(pb.StreamChangesResponse.FromString(message).changes) == 150  # 16, and 25 a millisecond: three entries
-    assert home.node.sole.readers.has_more
-    assert home.node.sole.readers.patience_ms == readers.BUSY_WAIT_MS
+    assert home.node.readers.has_more
+    assert home.node.readers.patience_ms == readers.BUSY_WAIT_MS
     assert reader.take() == numbers(151, 300)
 
 
@@ -346,15 +344,15 @@ def test_nobody_is_waited_on_once_the_last_reader_has_gone(house: Open) -> None:
     for at in range(6):
         home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
     reader = home.follow()
-    while not home.node.sole.readers.count:
+    while not home.node.readers.count:
         home.node.turn(0)
     home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
     now = home.machine.clock.now()
     take_fetched(home)
-    home.node.sole.readers.feed(readers.Turn(0), home.node.sole.view(now), now, is_busy=True)
-    assert home.node.sole.readers.has_more
-    home.node.sole.readers.forget([reader.call_id])
-    assert not home.node.sole.readers.has_more
+    home.node.readers.feed(readers.Turn(0), [1], now, is_busy=True)
+    assert home.node.readers.has_more
+    home.node.readers.forget([reader.call_id])
+    assert not home.node.readers.has_more
 
 
 def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writes(
@@ -368,16 +366,15 @@ def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writ
     for at in range(6):
         home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
     home.follow()
-    while not home.node.sole.readers.count:
+    while not home.node.readers.count:
         home.node.turn(0)
     take_fetched(home)
     given = 0
     for at in range(4):
         home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
         now = home.machine.clock.now()
-        view = home.node.sole.view(now)
         turn = readers.Turn(0)
-        home.node.sole.readers.feed(turn, view, now, is_busy=at % 2 == 0)
+        home.node.readers.feed(turn, [1], now, is_busy=at % 2 == 0)
         given += sum(len(pb.StreamChangesResponse.FromString(each).changes) for _, (each,) in turn.items)
     share = readers.BUSY_CHANGES_MIN + readers.BUSY_CHANGES_PER_MS * readers.BUSY_INTERVAL_MS
     assert 50 <= given < 5 * share + 50  # one more, as it had waited before the first
@@ -390,7 +387,7 @@ def test_reader_that_is_quite_up_to_date_waits_for_no_pause(house: Open) -> None
     reader = home.follow()
     assert reader.take() == numbers(1, 3)
     now = home.machine.clock.now()
-    home.node.sole.readers.feed(readers.Turn(0), home.node.sole.view(now), now, is_busy=True)
+    home.node.readers.feed(readers.Turn(0), [1], now, is_busy=True)
     home.put(b"next")
     assert reader.take() == [4]
 

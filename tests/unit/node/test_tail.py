@@ -1,8 +1,5 @@
 """The latest changes that readers share."""
 
-import pytest
-
-from dkv.node import tail as tail_module
 from dkv.node.tail import Tail
 from dkv.vbucket.history import EntryChanges
 
@@ -19,8 +16,8 @@ def test_tail_covers_what_was_added_since_it_was_opened() -> None:
     """Entries without changes are not in it, and are no gap."""
     tail = Tail()
     assert not tail.covers(5)
-    tail.open(5)
-    tail.open(9)
+    tail.open(5, 50)
+    tail.open(9, 50)
     tail.add([entry(5), entry(8)])
     tail.add([entry(9)])
     assert (tail.covers(4), tail.covers(5), tail.covers(10)) == (False, True, True)
@@ -29,11 +26,10 @@ def test_tail_covers_what_was_added_since_it_was_opened() -> None:
     assert indexes(tail, 10) == []
 
 
-def test_tail_that_is_too_large_drops_its_oldest_half(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tail_that_is_too_large_drops_its_oldest_half() -> None:
     """And covers no more than it has."""
-    monkeypatch.setattr(tail_module, "TAIL_BYTES_MAX", 50)
     tail = Tail()
-    tail.open(1)
+    tail.open(1, 50)
     for index in range(1, 6):
         tail.add([entry(index)])
     assert indexes(tail, 1) == [1, 2, 3, 4, 5]
@@ -46,9 +42,9 @@ def test_tail_that_is_too_large_drops_its_oldest_half(monkeypatch: pytest.Monkey
 def test_tail_that_is_closed_keeps_nothing() -> None:
     """It may be opened again, further on."""
     tail = Tail()
-    tail.open(1)
+    tail.open(1, 50)
     tail.add([entry(1)])
     tail.close()
     assert not tail.covers(1)
-    tail.open(3)
+    tail.open(3, 50)
     assert indexes(tail, 3) == []

@@ -1,17 +1,23 @@
 """What is asked of the feed, and what one reader is sent."""
 
+from typing import Any
+
 import pytest
 
 from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put
-from dkv.services.feed import MESSAGE_BYTES, FeedJob
+from dkv.services.feed import MESSAGE_BYTES, FeedCall, FeedJob
 from dkv.services.registry import Services
-from dkv.services.turn import Turn, View
+from dkv.services.turn import Start, Turn
 from dkv.vbucket.history import EntryChanges
 from dkv.wire import messages as pb
 from dkv.wire import methods
+from dkv.wire.feed import Position
 
 LOG_TIME = 1_700_000_000_000
-VIEW = View(LOG_TIME + 5, 500, b"h" * 16, True, 40)
+
+
+def at(next_number: int, vbucket: int = 1) -> Position:
+    return Position(vbucket, next_number, 500, 40, LOG_TIME + 5, b"h" * 16)
 
 
 def entry(first: int, *commands: Command, without_effect: int = 0) -> EntryChanges:
@@ -19,12 +25,12 @@ def entry(first: int, *commands: Command, without_effect: int = 0) -> EntryChang
 
 
 def job(**fields: object) -> FeedJob:
-    return FeedJob(7, pb.StreamChangesRequest(**fields))  # type: ignore[arg-type]
+    return FeedCall(7, pb.StreamChangesRequest(**fields)).job(1)  # type: ignore[arg-type]
 
 
 def sent(reader: FeedJob, next_number: int, monotonic_ms: int = 0) -> pb.StreamChangesResponse | None:
     turn = Turn(LOG_TIME)
-    size = reader.send(turn, next_number, VIEW, monotonic_ms)
+    size = reader.send(turn, at(next_number), monotonic_ms)
     if not turn.items:
         assert size == 0
         return None
@@ -36,8 +42,7 @@ def sent(reader: FeedJob, next_number: int, monotonic_ms: int = 0) -> pb.StreamC
 def told(reader: FeedJob, given: EntryChanges, next_number: int) -> list[tuple[int, int, bytes]]:
     """(number, kind, key) of what a reader is sent of an entry."""
     message = sent(reader, reader.add(given, next_number))
-    assert message is not None
-    return [(change.changeNumber, change.kind, change.key) for change in message.changes]
+    return [] if message is None else [(change.changeNumber, change.kind, change.key) for change in message.changes]
 
 
 PUT, DELETE, DELETE_RANGE = pb.Change.PUT, pb.Change.DELETE, pb.Change.DELETE_RANGE
@@ -79,7 +84,7 @@ def test_stream_changes_opens_a_reader(
     message = pb.StreamChangesRequest(**fields).SerializeToString()  # type: ignore[arg-type]
     services.accept(methods.STREAM_CHANGES, [3], [message], turn)
     (request,) = turn.histories
-    assert (request.call_id, request.first_number, request.history_id) == (3, first, b"")
+    assert (request.call_id, request.vbucket, request.start) == (3, 0, Start(first))
 
 
 def test_reader_is_sent_every_change_with_its_position() -> None:
@@ -152,7 +157,7 @@ def test_reader_through_a_number_gets_no_more_and_is_over() -> None:
     assert reader.is_over(behind)
     assert not reader.is_over(201)
     turn = Turn(LOG_TIME)
-    reader.finish(turn, behind, VIEW)
+    reader.finish(turn, at(behind))
     assert turn.finished == [(7, 0, "", b"", -1)]
 
 
@@ -165,17 +170,109 @@ def test_reader_is_full_at_the_size_of_a_message() -> None:
     assert not reader.is_full
 
 
-def test_reader_without_changes_gets_a_mark_at_once_and_then_at_intervals() -> None:
+def said(turn: Turn) -> list[pb.StreamChangesResponse]:
+    messages = [pb.StreamChangesResponse.FromString(message) for _, (message,) in turn.items]
+    turn.items.clear()
+    return messages
+
+
+def marks(call: FeedCall, turn: Turn, monotonic_ms: int, *moved: Position) -> list[pb.StreamChangesResponse] | None:
+    """What is told at this time; None: it is not time to tell anything."""
+    if not call.is_mark_due(monotonic_ms):
+        return None
+    call.mark(turn, [at(200), at(300, 2)], moved, monotonic_ms)
+    return said(turn)
+
+
+def test_reader_without_changes_gets_a_mark_at_once_and_then_at_intervals(turn: Turn) -> None:
     """A message of changes counts as one; an interval below 100 ms is 100 ms."""
-    reader = job(progressIntervalMs=1)
-    assert sent(reader, 200, 1_000) is not None
-    assert sent(reader, 200, 1_099) is None
-    assert sent(reader, 200, 1_100) is not None
+    call = FeedCall(7, pb.StreamChangesRequest(progressIntervalMs=1))
+    reader = call.job(1)
+    call.begin(turn, [at(200)], 1_000)
+    (first,) = said(turn)
+    assert (first.nextChangeNumber, first.vBucket, len(first.positions)) == (200, 1, 0)
+    assert marks(call, turn, 1_099) is None
+    assert marks(call, turn, 1_100) == [first]
     reader.add(MIXED, 200)
-    assert sent(reader, 205, 1_150) is not None
-    assert sent(reader, 205, 1_249) is None
-    assert sent(reader, 205, 1_250) is not None
-    slow = job()
-    assert sent(slow, 200, 1_000) is not None
-    assert sent(slow, 200, 1_999) is None
-    assert sent(slow, 200, 2_000) is not None
+    reader.send(turn, at(205), 1_150)
+    (message,) = said(turn)
+    assert len(message.changes) == 5
+    assert marks(call, turn, 1_249) is None
+    assert marks(call, turn, 1_250) == [first]
+    slow = FeedCall(7, pb.StreamChangesRequest())
+    slow.begin(turn, [at(200)], 1_000)
+    assert not slow.is_mark_due(1_999)
+    assert slow.is_mark_due(2_000)
+
+
+def test_reader_of_several_vbuckets_is_told_of_all_at_first_and_then_of_those_that_moved(turn: Turn) -> None:
+    """One message a mark. With nothing new there is one, too, unless changes were sent lately."""
+    call = FeedCall(7, pb.StreamChangesRequest())
+    call.begin(turn, [at(200), at(300, 2)], 1_000)
+    (first,) = said(turn)
+    assert [(each.vBucket, each.nextChangeNumber) for each in first.positions] == [(1, 200), (2, 300)]
+    assert (first.nextChangeNumber, first.vBucket) == (0, 0)
+    job = call.job(2)
+    job.add(MIXED, 200)
+    job.send(turn, at(205, 2), 1_900)
+    (changes,) = said(turn)
+    assert (changes.vBucket, changes.nextChangeNumber, len(changes.positions)) == (2, 205, 0)
+    assert marks(call, turn, 1_999) is None
+    assert marks(call, turn, 2_000) == []
+    assert marks(call, turn, 2_999) is None
+    assert marks(call, turn, 3_000, at(301, 2)) == [
+        pb.StreamChangesResponse(positions=[pb.FeedPosition(**position(at(301, 2)))])
+    ]
+    assert marks(call, turn, 4_000) == [pb.StreamChangesResponse(positions=[first.positions[0]])]
+
+
+def position(of: Position) -> dict[str, Any]:
+    """As fields of a FeedPosition."""
+    return {
+        "vBucket": of.vbucket,
+        "nextChangeNumber": of.next_number,
+        "latestChangeNumber": of.latest,
+        "oldestChangeNumber": of.oldest,
+        "logTime": of.log_time,
+        "historyId": of.history_id,
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (pb.StreamChangesRequest(historyId=b"h" * 16), "positions exclude"),
+        (pb.StreamChangesRequest(fromChangeNumber=2), "positions exclude"),
+        (pb.StreamChangesRequest(vBucket=2), "another vBucket than 2"),
+        (pb.StreamChangesRequest(positions=[pb.FeedPosition(vBucket=1)]), "has one position"),
+    ],
+)
+def test_positions_that_contradict_are_refused(
+    services: Services, turn: Turn, request_: pb.StreamChangesRequest, reason: str
+) -> None:
+    """A place is said once."""
+    request_.positions.add(vBucket=1, nextChangeNumber=5)
+    services.accept(methods.STREAM_CHANGES, [3], [request_.SerializeToString()], turn)
+    ((_, code, text, _, _),) = turn.finished
+    assert code == 3
+    assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "belongs"),
+    [
+        ({}, False),
+        ({"fromChangeNumber": 1}, False),
+        ({"fromChangeNumber": 2}, True),
+        ({"historyId": b"h"}, True),
+        ({"throughChangeNumber": 9}, True),
+        ({"fromNow": True}, False),
+    ],
+)
+def test_numbers_and_histories_belong_to_one_vbucket(
+    services: Services, turn: Turn, fields: dict[str, Any], belongs: bool
+) -> None:
+    """The first there is means the same in all."""
+    services.accept(methods.STREAM_CHANGES, [3], [pb.StreamChangesRequest(**fields).SerializeToString()], turn)
+    (request,) = turn.histories
+    assert request.belongs_to_one is belongs

@@ -11,11 +11,12 @@ from dkv.services import replication
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.services.replication import ChangesJob
-from dkv.services.turn import Turn, View
+from dkv.services.turn import Start, Turn, View
 from dkv.vbucket.history import EntryChanges
 from dkv.wire import messages as pb
 from dkv.wire import methods
 from dkv.wire.errors import from_status
+from dkv.wire.feed import Position
 
 LOG_TIME = 1_700_000_000_000
 VIEW = View(LOG_TIME, 500, b"h" * 16, True, 40, lambda: [b"[::1]:80", b"eu@b:1", b"h:2"])
@@ -71,7 +72,7 @@ def test_get_changes_reads_the_history_from_its_number(services: Services, turn:
     """0 means 1; whether that is still kept is for the history to say."""
     assert get_changes(services, turn, fromChangeNumber=asked, maxNumberOfChanges=9) is None
     (request,) = turn.histories
-    assert (request.call_id, request.first_number, request.history_id) == (3, first, b"h" * 16)
+    assert (request.call_id, request.vbucket, request.start) == (3, 1, Start(first, b"h" * 16))
 
 
 def test_get_changes_of_another_history_is_refused(services: Services, turn: Turn) -> None:
@@ -105,7 +106,7 @@ def job(through: int = 500, **fields: object) -> ChangesJob:
 
 def finished(reader: ChangesJob, next_number: int) -> pb.GetChangesResponse:
     turn = Turn(LOG_TIME)
-    reader.finish(turn, next_number, VIEW)
+    reader.finish(turn, Position(1, next_number, 500, 40, LOG_TIME, b"h" * 16))
     assert turn.reply_ids == [3]
     reply = pb.GetChangesResponse.FromString(turn.replies[0])
     assert turn.replies[0] == reply.SerializeToString()
@@ -180,7 +181,7 @@ def test_long_reply_is_built_in_slices() -> None:
     reader = job(maxNumberOfChanges=9)
     reader.add(entry(200, Put(b"a", bytes(200_000))), 200)
     assert reader.is_full
-    assert reader.send(Turn(LOG_TIME), 201, VIEW, 0) == 0
+    assert reader.send(Turn(LOG_TIME), Position(1, 201, 500, 40, LOG_TIME, b""), 0) == 0
     assert not reader.is_full
 
 

@@ -23,6 +23,7 @@ _OPTION_FIELDS = {
     "authority": "authority",
     "limit": "limit",
     "from": "first",
+    "vbucket": "vbucket",
     "until": "until",
     "acknowledgement": "acknowledgement",
     "ack": "acknowledgement",
@@ -112,6 +113,8 @@ def _take_option(scan: _Scan, name: str, value: str) -> None:
         scan.options["limit"] = _whole(value, "limit", "0 for all")
     elif name == "from":
         scan.options["first"] = _whole(value, "change number", "1 for all that are kept") or 1
+    elif name == "vbucket":
+        scan.options["vbucket"] = _whole(value, "vBucket", "0 for all") or None
     else:
         scan.options[_OPTION_FIELDS[name]] = value
 

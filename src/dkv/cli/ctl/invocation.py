@@ -35,6 +35,8 @@ class Options:
     json: bool = False
     first: int | None = None
     """Of watch: the first change number; None: only what comes."""
+    vbucket: int | None = None
+    """Of watch: the one vBucket to follow; None: all."""
     acknowledgement: Acknowledgement = "quorum"
     """Of what writes."""
     until: Until = NEVER

@@ -13,6 +13,7 @@ Options
       --authority NAME            sent as :authority, for proxies
       --limit COUNT               of iter, keys and watch: stop after so many [0, all]; of top: after so many pictures
       --from NUMBER               of watch: the first change to print [those to come]
+      --vbucket NUMBER            of watch: of this vBucket only; --from beyond 1 is of one [0, all]
       --until NUMBER|TIME         of restore: to the state after this change, or at this time (2026-01-31T15:00, local
                                   without a zone), from the backup and what the server did after it
       --ack, --acknowledgement WHO
@@ -30,7 +31,7 @@ Exit status: 0 done, 1 the server or the connection failed, 2 the command line c
 _SHELL_TAIL = """\
   exit                            leave; Ctrl-D, too
 
---limit, --from, --reverse, --ack and --json work as on the command line. Quotes and backslashes keep spaces
+--limit, --from, --vbucket, --reverse, --ack and --json work as on the command line. Quotes and backslashes keep spaces
 together."""
 
 

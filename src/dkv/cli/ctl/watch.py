@@ -4,6 +4,8 @@
     13 delete k
     14 delete-range a to b
 
+Where several vBuckets are followed, each with numbers of its own, theirs comes first: `3/12 put k => v`.
+
 Keys and values go out as the bytes they are, as with iter; what has to be told apart without fail is told by --json.
 """
 
@@ -16,24 +18,24 @@ from dkv.client.changes import Change, ChangeKind
 def watch(session: Session, words: list[bytes]) -> None:
     """Each line is out before the next change is waited for."""
     prefix = words[0] if words and words[0].strip() != b"*" else b""
-    changes = session.client.changes(session.options.first, prefix=prefix)
+    changes = session.client.changes(session.options.first, prefix=prefix, vbucket=session.options.vbucket)
     try:
         for change in islice(changes, session.options.limit or None):
-            session.result(_fields(change), *_words(change))
+            number = f"{change.vbucket}/{change.number}" if changes.follows_several else str(change.number)
+            session.result(_fields(change), number, *_words(change))
             session.out.flush()
     except KeyboardInterrupt:
         pass
 
 
 def _words(change: Change) -> list[bytes | str]:
-    number = str(change.number)
     match change.kind:
         case ChangeKind.PUT:
-            return [number, " put ", change.key, b" => ", change.value]
+            return [" put ", change.key, b" => ", change.value]
         case ChangeKind.DELETE:
-            return [number, " delete ", change.key]
+            return [" delete ", change.key]
         case ChangeKind.DELETE_RANGE:
-            return [number, " delete-range ", change.key, " to ", change.end_key or b""]
+            return [" delete-range ", change.key, " to ", change.end_key or b""]
 
 
 def _fields(change: Change) -> dict[str, object]:
@@ -43,4 +45,4 @@ def _fields(change: Change) -> dict[str, object]:
             fields |= {"value": change.value, "expireTS": change.expires_at or 0}
         case ChangeKind.DELETE_RANGE:
             fields |= {"endKey": change.end_key or b""}
-    return fields | {"logTime": change.time_ms, "historyId": change.history_id.hex()}
+    return fields | {"logTime": change.time_ms, "historyId": change.history_id.hex(), "vBucket": change.vbucket}
