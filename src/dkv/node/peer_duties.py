@@ -1,4 +1,4 @@
-"""What a node has to do because it has peers: snapshots, sleep, members, and leadership that is better elsewhere.
+"""What a node has to do because it has peers: snapshots, sleep, members, clocks, leadership that is better elsewhere.
 
 All vBuckets together; what a single one says to its peers is `Hosted`'s. One order is kept here: groups are put to
 sleep before Raft's clock ticks, as a leader with a heartbeat to send is not idle.
@@ -7,6 +7,7 @@ sleep before Raft's clock ticks, as a leader with a heartbeat to send is not idl
 from collections.abc import Mapping
 
 from dkv.cluster.formation import Standing
+from dkv.node.clocks import Clocks
 from dkv.node.disk import Disk
 from dkv.node.engine_sync import EngineSync
 from dkv.node.hosted import Hosted
@@ -45,6 +46,7 @@ class PeerDuties:
         self.membership: Membership = Membership(node_id, vbuckets, consensus, peering, random, sent, standing)
         self._resigning = Resigning(disk, self.membership, consensus)
         self._lacking = Lacking(consensus, peering, vbuckets)
+        self.clocks: Clocks = Clocks(peering, vbuckets, random)
         peering.listen(SNAPSHOT_KINDS, self.snapshots.hear)
         peering.listen(MEMBERSHIP_KINDS, self._hear_of_members)
         peering.listen({Kind.SLEEP}, self._hear_of_sleep)
@@ -69,6 +71,7 @@ class PeerDuties:
         self.membership.after_turn(now)
         self._resigning.after_turn(now)
         self._lacking.after_turn(now)
+        self.clocks.after_turn(now)
 
     def close(self) -> None:
         self.snapshots.close()

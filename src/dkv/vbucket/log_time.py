@@ -4,7 +4,7 @@ INVARIANTS 7. Log time never goes back. Within a run - from the moment a replica
 advances no faster than the monotonic clock plus one second of slew in all: a wall clock stepped forward by a day does
 not expire a day's keys. At the start of a run the wall clock may have moved by any amount while nobody watched. Up to a
 bound (one hour) it is believed; beyond it log time stands still, so that nothing expires, until someone who knows
-confirms the wall clock: a quorum of clocks, or the operator of a group of one. Both call `confirm`.
+confirms the wall clock: a quorum of clocks (`clock_quorum`), or the operator. Both call `confirm`.
 
 A wall clock *behind* log time never blocks anything: log time waits for it, never falling back.
 """
@@ -43,7 +43,8 @@ class LogClock:
         self._anchor_monotonic, self.frozen = None, False
 
     def confirm(self, now: Now) -> None:
-        """The wall clock is right after all: believe it from here on, whatever the jump."""
+        """It is `now.wall_ms`, whatever the jump: believed from here on. If the wall clock shows more than that, the
+        monotonic clock sets the pace."""
         self._anchor_monotonic, self.frozen = now.monotonic_ms, False
         self._anchor_log = max(self.last, now.wall_ms)
 

@@ -43,6 +43,8 @@ class Kind(IntEnum):
     STAGE_DROP = 20
     STAGE_HELD = 21
     SNAPSHOT_WANTED = 22
+    CLOCK_ASKED = 23
+    CLOCK_TOLD = 24
 
 
 Part = tuple[int, int, bytes]
@@ -111,7 +113,7 @@ def parse(message: bytes) -> list[Part]:
 
 
 def pack_number(request_id: int) -> bytes:
-    """The body of READ_INDEX and READ_INDEX_LOST."""
+    """The body of READ_INDEX, READ_INDEX_LOST and CLOCK_ASKED."""
     return _NUMBER.pack(request_id)
 
 
@@ -120,7 +122,7 @@ def parse_number(body: bytes) -> int:
 
 
 def pack_numbers(request_id: int, index: int) -> bytes:
-    """The body of READ_INDEX_REPLY."""
+    """The body of READ_INDEX_REPLY and CLOCK_TOLD."""
     return _NUMBERS.pack(request_id, index)
 
 
