@@ -28,6 +28,7 @@ from dkv.node.meter import Meter
 from dkv.node.peer_duties import PeerDuties
 from dkv.node.peering import STAGE_KINDS, Peering
 from dkv.node.readers import Readers
+from dkv.node.readiness import Readiness
 from dkv.node.restoring import Surroundings
 from dkv.node.scattering import Scattering
 from dkv.node.stagings import Stagings
@@ -133,6 +134,7 @@ class Node:
         self.stagings: Stagings = Stagings(store, self.engine_sync, self.disk, self.peering, self.vbuckets)
         self.duties: PeerDuties | None = self._take_on(self.peering, node_id) if self.peering is not None else None
         self.readers: Readers = Readers(self.vbuckets, limits)
+        self.readiness: Readiness = Readiness(self.vbuckets)
         self.applying: Applying = Applying(store, consensus, self.meter)
         membership = self.duties.membership if self.duties is not None else None
         around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, membership)
@@ -228,7 +230,7 @@ class Node:
         self.jobs.take_turn(home, now)
         meter.lap()
         self._look_after(turns, now)
-        self.services.beat(home, now.monotonic_ms, self.sole.is_serving, self.sole.is_leader)
+        self.services.beat(home, now.monotonic_ms, self.readiness.is_serving, self.sole.is_leader)
         if len(self.vbuckets) > 1:  # the only one is looked at in every turn
             self._busy = {vbucket: hosted for vbucket, hosted in self._busy.items() if hosted.is_busy}
 

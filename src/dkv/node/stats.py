@@ -11,7 +11,12 @@ def node_stats(node: Node) -> dict[str, object]:
     status = node.consensus.status(replica.vbucket)
     pressure = node.store.pressure()
     everywhere = node.vbuckets.values()
-    due_ms = replica.log_time - replica.earliest_expiry if replica.earliest_expiry is not None else 0
+    due_ms = [
+        each.replica.log_time - each.replica.earliest_expiry
+        for each in everywhere
+        if each.replica.earliest_expiry is not None
+    ]
+    disbelieved_ms = [each.replica.clock.behind_ms(now) for each in everywhere if each.is_leader]
     return {
         "turns": meter.turns,
         "turn_seconds": meter.turn_seconds,
@@ -20,9 +25,9 @@ def node_stats(node: Node) -> dict[str, object]:
         "entry_seconds": meter.entry_seconds,
         "storage": meter.storage,
         "rows_swept": meter.rows_swept,
-        "sweep_backlog": max(0, due_ms) / 1000,
+        "sweep_backlog": max([0, *due_ms]) / 1000,
         "earliest_expiry": (replica.earliest_expiry or 0) / 1000,
-        "readable": int(hosted.is_readable),
+        "readable": int(all(each.is_readable for each in everywhere)),
         "term": status["term"],
         "applied_index": replica.applied_index,
         "commit_index": status["commit"],
@@ -32,7 +37,7 @@ def node_stats(node: Node) -> dict[str, object]:
         "oldest_change": replica.earliest_change,
         "history_bytes": sum(each.replica.history_bytes for each in everywhere),
         "log_time_age": max(0, now.wall_ms - replica.log_time) / 1000,
-        "clock_disbelieved": replica.clock.behind_ms(now) / 1000,
+        "clock_disbelieved": max(disbelieved_ms, default=0) / 1000,
         "sessions": sum(len(each.replica.sessions) for each in everywhere),
         "iterates_open": sum(each.scans.count for each in everywhere),
         "history_readers_open": node.readers.count,

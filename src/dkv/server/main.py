@@ -19,6 +19,7 @@ from dkv.model.errors import (
 )
 from dkv.server.addresses import listen_addresses, reachable
 from dkv.server.clock import SystemClock, SystemRandom
+from dkv.server.conditions import disbelieved, named
 from dkv.server.first_restore import begin_with_backup
 from dkv.server.forming import Forming, Stopped
 from dkv.server.garbage import collect_rarely
@@ -94,16 +95,18 @@ def _serve(settings: Settings, logs: Logs) -> int:
 
 def _check_clock(parts: Parts, settings: Settings, logger: logging.Logger) -> None:
     """A clock far ahead of the last write may be wrong, and would expire keys for good (INVARIANTS 7)."""
-    clock, now = parts.node.sole.replica.clock, parts.node.clock.now()
+    now = parts.node.clock.now()
     if settings.confirm_clock:
         for hosted in parts.node.vbuckets.values():
             hosted.replica.clock.believe(now)  # of a cluster's, each counts where it leads
-    if not clock.frozen:
+    vbuckets = parts.node.vbuckets
+    if not (where := disbelieved(parts.node)):
         return
     logger.warning(
-        "the clock is %d s ahead of the last write: no key expires until you confirm it. Check the time, then start "
+        "the clock is %d s ahead of the last write%s: no key expires until you confirm it. Check the time, then start "
         "with --confirm-clock",
-        clock.behind_ms(now) // 1000,
+        max(vbuckets[vbucket].replica.clock.behind_ms(now) for vbucket in where) // 1000,
+        named(where, len(vbuckets)),
     )
 
 
@@ -145,7 +148,8 @@ def _listen(parts: Parts, settings: Settings, logger: logging.Logger) -> str:
 
 
 def _announcement(parts: Parts, settings: Settings, served: str, seconds: float) -> str:
+    changes = sum(hosted.replica.change_number for hosted in parts.node.vbuckets.values())
     return (
         f"dkvsrv {__version__} serves {served}; {settings.db_engine} in {parts.folder.path}; "
-        f"recovered {parts.node.sole.replica.change_number} changes in {seconds:.2f} s"
+        f"recovered {changes} changes in {seconds:.2f} s"
     )

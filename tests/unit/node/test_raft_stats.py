@@ -30,7 +30,8 @@ def test_stats_of_a_cluster_at_rest_name_one_leader_and_no_lag() -> None:
         others = [node for node in NODES if node != member.node_id]
         assert stats["peers"] == {f"h{node}:1": peer(node) for node in others}
         assert stats["leader"] == f"h{trio.leader.node_id}:1"
-        assert (stats["unapplied"], stats["changes"], stats["applied"]) == (0, 0, 6)
+        assert (stats["unapplied"], stats["changes"]) == (0, 0)
+        assert stats["applied"] in range(6, 10)  # a tick each, once the clocks have confirmed each other
 
 
 def test_lag_counts_the_entries_that_a_node_out_of_touch_lacks() -> None:
