@@ -38,7 +38,7 @@ API = {
     " 102 reverse bool, 103 minChangeNumber uint64, 104 maxStalenessMs uint64",
     "IterateResponse": "1 status Status, 2 key bytes, 3 value bytes, 100 expireTS uint64",
     "GetChangesRequest": "1 fromChangeNumber uint64, 2 maxNumberOfChanges uint32, 100 historyId bytes,"
-    " 101 encoding uint32",
+    " 101 encoding uint32, 102 vBucket uint32",
     "GetChangesResponse": "1 status Status, 2 masterChangeNumber uint64, 3 numberOfChanges uint32,"
     " 4 changes repeated ChangeRecord, 100 historyId bytes, 101 oldestChangeNumber uint64",
     "ChangeRecord": "1 serialisedForm bytes, 2 changeNumber uint64, 3 numberOfTrxns uint32,"
