@@ -26,7 +26,7 @@ from dkv.node.writes import Writes, no_answer
 from dkv.ports.clock import Now
 from dkv.ports.consensus import Consensus, EntryTuple, Ready
 from dkv.ports.store import Store
-from dkv.services.turn import Turn, View
+from dkv.services.turn import Turn
 from dkv.vbucket.directory import ConfChanged
 from dkv.vbucket.replica import Applied, EntryResult, Replica
 from dkv.vbucket.rows import block_range
@@ -243,10 +243,6 @@ class Hosted(Role):
         if not self.is_readable and self.is_leading:
             self.is_readable = True
         self.reads.release(turn, now)
-
-    def view(self, now: Now) -> View:
-        """What may be known of the state just applied."""
-        return self.reads.view(now)
 
     def has_streams(self, turn: Turn) -> bool:
         """Somebody reads rows in a stream, or asks to in this turn."""
