@@ -17,7 +17,8 @@ class Turns(dict[int, Turn]):
     def __missing__(self, vbucket: int) -> Turn:
         replica = self._vbuckets[vbucket].replica
         # Times to live count from the time that decides expiry, also behind a wall clock that was set back.
-        turn = self[vbucket] = Turn(replica.clock.peek(self._now), history_id=replica.history_id, vbucket=vbucket)
+        log_time = replica.clock.peek(self._now)
+        turn = self[vbucket] = Turn(log_time, history_id=replica.history_id, vbucket=vbucket)
         return turn
 
     def answers(self, into: Turn) -> Turn:

@@ -18,6 +18,8 @@ from dkv.testing.protocol import field as encoded
 Send = Callable[[str, bytes], int]
 STREAM_CHANGES = "/dkv.v1.Feed/StreamChanges"
 PUT, DELETE, DELETE_RANGE = 1, 2, 3
+VBUCKET = 1
+"""The one that is followed, of however many: what clients were told is compared for each vBucket apart."""
 RESUMED_AFTER = (Code.UNAVAILABLE, Code.ABORTED, Code.RESOURCE_EXHAUSTED)
 
 
@@ -55,6 +57,7 @@ class Follower:
         if not self._history_id:
             self.covered.append(range(self.next_number, self.next_number))
         message = encoded(1, self.next_number) + encoded(3, self._history_id) + encoded(4, self.prefix)
+        message += encoded(7, VBUCKET)
         self.call_id = send(STREAM_CHANGES, message)
         return f"from {self.next_number}"
 
