@@ -52,7 +52,7 @@ LOOK_INTERVAL_MS = 100
 PARTS_MAX = 20_000
 """Of all readers together, some 30 MB: twenty that follow a thousand vBuckets."""
 SEVERAL = "this database has {} vBuckets, each with change numbers of its own: name one, or send positions"
-NO_LEADER = NoLeader("no leader is known for this vBucket, try again")
+NO_LEADER = "no leader is known for this vBucket, try again"
 
 
 class Readers:
@@ -118,7 +118,7 @@ class Readers:
 
     def _part(self, call: OpenCall, hosted: Hosted, start: Start, now: Now) -> Part:
         if not hosted.is_current:
-            raise NO_LEADER
+            raise NoLeader(NO_LEADER)
         try:
             place = hosted.history.place(start.number, start.history_id)
         except (HistoryPurged, StaleRead) as refusal:
@@ -279,7 +279,7 @@ class Readers:
         for followed in list(self._followed.values()):
             if not followed.hosted.is_current:
                 for part in list(followed.parts):
-                    self._end(part.call, turn, NO_LEADER)
+                    self._end(part.call, turn, NoLeader(NO_LEADER))
         for call in list(self._open.values()):
             if not call.has_room:
                 self._end_if_stuck(call, turn, now)

@@ -42,6 +42,7 @@ _REQUESTS = (
     wire.IterateRequest(keyPrefix=b"k", startKey=b"kk", limit=1, reverse=True),
     wire.ServerReflectionRequest(file_containing_symbol="dkv.serverpb.DKV"),
     wire.StreamChangesRequest(fromChangeNumber=1, historyId=b"h" * 16),
+    wire.StreamChangesRequest(positions=[wire.FeedPosition(vBucket=1, nextChangeNumber=2, historyId=b"h" * 16)]),
 )
 
 SEEDS: dict[str, list[bytes]] = {
