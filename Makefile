@@ -11,6 +11,7 @@ NODES ?= mixed
 STEPS ?= 1500
 TESTS ?= tests
 PYTEST_ARGS ?=
+WORKERS ?= 1
 BENCH_ARGS ?=
 MINUTES ?= 10
 SECONDS ?= 60
@@ -35,7 +36,7 @@ help:
 	@echo 'make run     build, and serve on $(LISTEN) with the data in $(DATA)/'
 	@echo 'make cluster three nodes on loopback, to look at and to break; Ctrl-C stops them  PORT=$(PORT)'
 	@echo 'make build   install the tools and build the native module (about two minutes the first time)'
-	@echo 'make test    build, and run all tests       TESTS=tests/unit  PYTEST_ARGS="-k expiry"'
+	@echo 'make test    build, and run all tests       TESTS=tests/unit  PYTEST_ARGS="-k expiry"  WORKERS=2'
 	@echo 'make test-crate  the tests inside of the native module'
 	@echo 'make check-windows  compile the native module for Windows'
 	@echo 'make lint    everything CI checks without running the server'
@@ -85,8 +86,15 @@ build: .build/native
 	    { cat .build/native.log >&2; exit 1; }
 	@touch $@
 
-test: build
-	@$(BIN)/python -m pytest $(TESTS) $(PYTEST_ARGS)
+# With WORKERS=2, as in CI, in so many processes, a file in one of them.
+SPREAD := $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
+
+test: $(if $(SPREAD),.build/spread,build)
+	@$(BIN)/python -m pytest $(TESTS) $(SPREAD) $(PYTEST_ARGS)
+
+.build/spread: requirements/spread.txt | build
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r $<
+	@touch $@
 
 # Not part of `make test`, as it links Python's library, which not every Python comes with.
 test-crate: build
@@ -182,6 +190,7 @@ lock:
 	@$(LOCK) $(LOCK_ARGS) requirements/run.in -o requirements/run.txt
 	@$(LOCK) $(LOCK_ARGS) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) $(LOCK_ARGS) requirements/fuzz.in -o requirements/fuzz.txt
+	@$(LOCK) $(LOCK_ARGS) requirements/spread.in -o requirements/spread.txt
 	@if grep -nE '://|--index|--find-links|@ file' requirements/*.txt; then \
 	    echo 'The locks name a place: they must not.' >&2; exit 1; fi
 
