@@ -64,6 +64,8 @@ class MemoryStore:
         self.auto_sync = auto_sync
         self.fail_next_write: StorageFailed | None = None
         """Raised by the next write, which then did not happen."""
+        self.fail_next_wait: StorageFailed | None = None
+        """Raised by the next `sync`, which then made nothing durable."""
         self.fail_next_sync: StorageFailed | None = None
         """Ends the next sync to complete, which then made nothing durable."""
         self.damaged: set[bytes] = set()
@@ -135,6 +137,8 @@ class MemoryStore:
     def sync(self) -> None:
         """Make everything written so far durable, at once."""
         self._check_usable()
+        if self.fail_next_wait is not None:
+            self.fail_next_sync, self.fail_next_wait = self.fail_next_wait, None
         self._sync_to(self._written_count())
 
     def pressure(self) -> Pressure:

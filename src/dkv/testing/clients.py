@@ -67,6 +67,8 @@ class Client:
     """How many of its Puts and Deletes ask to be answered before anybody has them."""
     wants: Level | None = None
     """What its next operation is, if not what its stream says: a read of this level."""
+    asks: Method | None = None
+    """The same of other operations."""
     _method: Method = Method.GET
     _session: Session | None = None
     _sequence: int = 0
@@ -198,7 +200,7 @@ class Client:
         if self.wants is not None:
             self.begin(Method.GET, Kind.GET, (Entry(key),))
             return
-        match self.rng.choices(list(Method), weights=(5, 1, 3, 3, 4, 3, 1, 1))[0]:
+        match self.asks or self.rng.choices(list(Method), weights=(5, 1, 3, 3, 4, 3, 1, 1))[0]:
             case Method.PUT:
                 self.begin(Method.PUT, Kind.PUT, (Entry(key, value, expires_at=self._expiry(key, wall_ms)),))
             case Method.DELETE:

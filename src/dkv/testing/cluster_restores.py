@@ -5,20 +5,22 @@ write of every key at once, on all replicas or on none. The diary knows the stat
 applied it first: replicas do not differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 from dkv.jobs.stage import named_spaces
 from dkv.model.errors import Code
+from dkv.node.hosted import Hosted
 from dkv.storage.memory import MemoryStore
+from dkv.testing.backups import Shelved
 from dkv.testing.clients import ALL_KEYS
 from dkv.testing.cluster.member import Member
-from dkv.testing.diary import Diary, Moment
+from dkv.testing.diary import Diary, Moment, Target
 from dkv.testing.edge import Reply
 from dkv.testing.history import Call, History, Kind, Level
-from dkv.testing.machine import VBUCKET
-from dkv.testing.operator import Operator, Send
+from dkv.testing.operator import THE_BACKUP, Operator, Send
 from dkv.vbucket.replica import Replica
+from dkv.vbucket.routing import FIRST_VBUCKET
 from dkv.vbucket.rows import unnamed_ranges
 
 
@@ -46,9 +48,10 @@ class ClusterOperator(Operator):
 
     restores: float = 0.7
 
-    def __init__(self, number: int, rng: Random, history: History, members: list[Member]) -> None:
-        self.diary: ClusterDiary = ClusterDiary()
-        super().__init__(number, rng, history, members[0].shelf, self.diary)
+    def __init__(self, number: int, rng: Random, history: History, members: list[Member], vbuckets: range) -> None:
+        self.diaries: dict[int, ClusterDiary] = {vbucket: ClusterDiary() for vbucket in vbuckets}
+        """By vBucket."""
+        super().__init__(number, rng, history, members[0].shelf, self.diaries[FIRST_VBUCKET], len(vbuckets))
         self._member = members[0]
         for member in members:
             self.lends_to(member)
@@ -80,19 +83,41 @@ class ClusterOperator(Operator):
             return f"{reply.code} {reply.reason} {call}"
         return super().replied(reply)
 
+    def note(self, member: Member, vbuckets: Mapping[int, Hosted]) -> None:
+        """A turn of this node has ended."""
+        for vbucket, hosted in vbuckets.items():
+            self.diaries[vbucket].note(hosted.replica, member.store)
+
+    def _choose_target(self, shelved: Shelved) -> Target:
+        """Of several vBuckets a point is a time whose state is known of each."""
+        if self._vbuckets == 1:
+            return super()._choose_target(shelved)
+        known = {facts.vbucket: self.diaries[facts.vbucket].spans(facts) for facts in shelved.vbuckets}
+        times = [time for spans in known.values() for span in spans for time in (span.begin, span.end - 1)]
+        for time in self._rng.sample(times, len(times)):
+            moments = {
+                vbucket: span.moment
+                for vbucket, spans in known.items()
+                for span in spans
+                if span.begin <= time < span.end
+            }
+            if moments.keys() == known.keys():
+                return Target(0, time, moments)
+        return THE_BACKUP
+
     def _ok(self, call: Call) -> None:
         call.node = self._member.node_id
-        number = self._shelf.kept[self._path].facts.change_number
-        self._history.ok(call, seen=self._seen(), applied=number)
+        call.applied_in = {facts.vbucket: facts.change_number for facts in self._shelf.kept[self._path].vbuckets}
+        self._history.ok(call, seen=self._seen(), applied=call.applied_in[FIRST_VBUCKET])
 
 
-def left_over(members: list[Member]) -> Iterator[str]:
+def left_over(members: list[Member], vbuckets: range) -> Iterator[str]:
     """What restores have left on nodes at rest: something staged, or rows of a block that nobody serves."""
     for member in members:
         assert member.life is not None
-        row = member.store.get_many([Replica.staging_key(VBUCKET)])[0]
-        if row is not None:
-            yield f"node {member.number}: a restore is staged: {row.hex()}"
+        for vbucket, row in zip(vbuckets, member.store.get_many(list(map(Replica.staging_key, vbuckets))), strict=True):
+            if row is not None:
+                yield f"node {member.number}: a restore of vBucket {vbucket} is staged: {row.hex()}"
         for start, end in unnamed_ranges(named_spaces(member.store)):
             scan = member.store.scan(start, end)
             if rows := scan.take(1, 1):

@@ -5,6 +5,7 @@ A turn may apply several entries, and what was true between two of them is in no
 one that a turn has ended with, and a point by time lies between two turns of which the later applied a single entry.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from random import Random
 from typing import NamedTuple
@@ -34,6 +35,23 @@ class Point(NamedTuple):
     moment: Moment
 
 
+class Target(NamedTuple):
+    """A point in time of every vBucket."""
+
+    until_change_number: int
+    until_time: int
+    moments: Mapping[int, Moment]
+    """By vBucket."""
+
+
+class Span(NamedTuple):
+    """From `begin` on and before `end` the state was that of a moment, by the log's own time."""
+
+    begin: int
+    end: int
+    moment: Moment
+
+
 class Diary:
     """Owned by the world; outlives every process."""
 
@@ -49,15 +67,21 @@ class Diary:
 
     def point(self, facts: BackupFacts, rng: Random) -> Point | None:
         """One that this backup can be replayed to, as far as the history is kept; None: none is known."""
-        behind = [
+        points = [Point(moment.change_number, 0, moment) for moment in self._behind(facts) if moment.change_number]
+        points += [Point(0, rng.choice([span.begin, span.end - 1]), span.moment) for span in self.spans(facts)]
+        return rng.choice(points) if points else None
+
+    def spans(self, facts: BackupFacts) -> list[Span]:
+        """The times whose state is known."""
+        return [
+            Span(earlier.log_time, later.log_time, earlier)
+            for earlier, later in pairwise(self._behind(facts))
+            if later.log_index == earlier.log_index + 1 and earlier.log_time < later.log_time
+        ]
+
+    def _behind(self, facts: BackupFacts) -> list[Moment]:
+        return [
             moment
             for moment in self._moments
             if moment.history_id == facts.history_id and moment.log_index >= facts.applied_index
         ]
-        points = [Point(moment.change_number, 0, moment) for moment in behind if moment.change_number]
-        points += [
-            Point(0, rng.choice([earlier.log_time, later.log_time - 1]), earlier)
-            for earlier, later in pairwise(behind)
-            if later.log_index == earlier.log_index + 1 and earlier.log_time < later.log_time
-        ]
-        return rng.choice(points) if points else None

@@ -5,6 +5,7 @@ was invoked" is exact. A call ends in one of three ways: OK with a result; FAILE
 UNKNOWN, which promises nothing: it may take effect at any moment after its invocation, or never.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -89,6 +90,8 @@ class Call:
     """It had to see what was acknowledged so long before it, or longer; 0: no bound."""
     applied: int = 0
     """It says that it saw the changes up to here; 0: it says nothing."""
+    applied_in: Mapping[int, int] = field(default_factory=dict)
+    """The same by vBucket, where it says so of each."""
     staleness_ms: int | None = None
     """It says that it saw what was acknowledged so long before it; None: it says nothing."""
     node: int = 0

@@ -32,6 +32,7 @@ from dkv.vbucket.retention import Retention
 VBUCKET = 1
 FREE_BYTES_MIN = 1 << 20
 FREE_BYTES = 1 << 40
+LAST_FEW = 2
 RETENTIONS = (Retention(0, 0), Retention(0, 20), Retention(5_000, 5), Retention())
 """How much history a machine keeps: nothing beyond what is needed, a little, everything."""
 
@@ -159,10 +160,12 @@ class Machine:
         self.make_room()
 
     def power_loss(self) -> None:
-        """Both disks keep what was synced, and each some prefix of the rest."""
+        """Both disks keep what was synced, and each some prefix of the rest; often it is the last few that are lost."""
         self._end()
         self.log_disk.power_loss(self._rng)
-        self.store.power_loss(self._rng.randint(0, self.store.unsynced_batches))
+        batches = self.store.unsynced_batches
+        lost = self._rng.choice([batches, min(batches, LAST_FEW)])
+        self.store.power_loss(batches - self._rng.randint(0, lost))
         self.clock.reboot()
         self.make_room()
 
@@ -193,7 +196,7 @@ class Machine:
     def heal(self) -> None:
         """No fault is pending any more."""
         self.log_disk.sync_fails = self.log_disk.creation_fails = False
-        self.store.fail_next_write = self.store.fail_next_sync = None
+        self.store.fail_next_write = self.store.fail_next_sync = self.store.fail_next_wait = None
         self.store.pressure_now = NO_PRESSURE
         self.shelf.copy_fails = self.shelf.is_damaged = False
         self.make_room()

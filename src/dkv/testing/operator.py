@@ -12,15 +12,18 @@ from random import Random
 from dkv.model.errors import Code
 from dkv.testing.backups import Shelf, Shelved
 from dkv.testing.clients import ALL_KEYS
-from dkv.testing.diary import Diary, Point
+from dkv.testing.diary import Diary, Target
 from dkv.testing.edge import Reply
 from dkv.testing.history import Call, Entry, History, Kind
 from dkv.testing.protocol import field, parse
-from dkv.vbucket.rows import data_range, decode_row, prefix, visible
+from dkv.vbucket.routing import FIRST_VBUCKET, vbucket_of
+from dkv.vbucket.rows import decode_row, prefix, visible
 
 TAKE, RESTORE = "/dkv.v1.Backups/Take", "/dkv.v1.Backups/Restore"
 PATHS = ("/backups/a", "/backups/b")
 Send = Callable[[str, bytes], int]
+THE_BACKUP = Target(0, 0, {})
+"""No point in time behind it."""
 
 
 class Operator:
@@ -29,16 +32,20 @@ class Operator:
     restores: float = 0.4
     """How often it restores what it has a backup of."""
 
-    def __init__(self, number: int, rng: Random, history: History, shelf: Shelf, diary: Diary) -> None:
+    def __init__(
+        self, number: int, rng: Random, history: History, shelf: Shelf, diary: Diary, vbuckets: int = 1
+    ) -> None:
+        """`vbuckets`: how many the keys are divided into."""
         self.number: int = number
+        self._vbuckets = vbuckets
         self._rng, self._history, self._shelf, self._diary = rng, history, shelf, diary
         self.call_id: int | None = None
         self.call: Call | None = None
         self.done: int = 0
         """How many ended well."""
         self._path = ""
-        self._point: Point | None = None
-        """In time, that a restore was asked for."""
+        self._target: Target = THE_BACKUP
+        """What a restore was asked for."""
         self._before: Shelved | None = None
         """What was on the shelf when a backup began."""
 
@@ -48,15 +55,20 @@ class Operator:
         is_restore = self._path in self._shelf.kept and self._rng.random() < self.restores
         kind = Kind.RESTORE if is_restore else Kind.GET
         self.call = self._history.invoke(self.number, kind, tuple(map(Entry, ALL_KEYS)))
-        self._shelf.opened, self._before, self._point = None, self._shelf.kept.get(self._path), None
+        self.call.is_spread = is_restore and self._vbuckets > 1
+        self._shelf.opened, self._before, self._target = None, self._shelf.kept.get(self._path), THE_BACKUP
         if not is_restore:
             self.call_id = send(TAKE, field(1, self._path.encode()))
             return f"backup {self._path}"
         if self._before is not None and self._rng.random() < 0.5:
-            self._point = self._diary.point(self._before.facts, self._rng)
-        number, time = (self._point.until_change_number, self._point.until_time) if self._point else (0, 0)
+            self._target = self._choose_target(self._before)
+        number, time, _ = self._target
         self.call_id = send(RESTORE, field(1, self._path.encode()) + field(2, number) + field(3, time))
         return f"restore {self._path} until change {number}, time {time}"
+
+    def _choose_target(self, shelved: Shelved) -> Target:
+        point = self._diary.point(shelved.facts, self._rng)
+        return THE_BACKUP if point is None else Target(*point[:2], {FIRST_VBUCKET: point.moment})
 
     def replied(self, reply: Reply) -> str:
         """It is over."""
@@ -94,23 +106,22 @@ class Operator:
         self._history.ok(call, seen=self._seen())
 
     def _seen(self) -> tuple[bytes | None, ...]:
-        shelved = self._shelf.kept[self._path]
-        rows = _rows(shelved)
-        return tuple(visible(rows.get(key), shelved.facts.log_time) for key in ALL_KEYS)
+        return tuple(visible(*self._held(self._shelf.kept[self._path], key)) for key in ALL_KEYS)
 
     def _restored(self) -> tuple[Entry, ...]:
         shelved = self._shelf.opened
         assert shelved is not None
-        rows, log_time = _rows(shelved), shelved.facts.log_time
-        if self._point is not None:
-            rows, log_time = self._point.moment.rows, self._point.moment.log_time
-        return tuple(_entry(key, row, log_time) for key, row in rows.items())
+        return tuple(_entry(key, *self._wanted(shelved, key)) for key in ALL_KEYS)
 
+    def _wanted(self, shelved: Shelved, key: bytes) -> tuple[bytes | None, int]:
+        """The row that a restore leaves at a key, and as of which log time."""
+        moment = self._target.moments.get(vbucket_of(key, self._vbuckets))
+        return self._held(shelved, key) if moment is None else (moment.rows[key], moment.log_time)
 
-def _rows(shelved: Shelved) -> dict[bytes, bytes | None]:
-    start = prefix(shelved.facts.space)
-    assert start == data_range(shelved.facts.space)[0]
-    return {key: shelved.get(start + key) for key in ALL_KEYS}
+    def _held(self, shelved: Shelved, key: bytes) -> tuple[bytes | None, int]:
+        """The row that a backup has of a key, and as of which log time."""
+        facts = shelved.vbuckets[vbucket_of(key, self._vbuckets) - FIRST_VBUCKET]
+        return shelved.get(prefix(facts.space) + key), facts.log_time
 
 
 def _entry(key: bytes, row: bytes | None, log_time: int) -> Entry:

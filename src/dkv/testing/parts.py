@@ -17,7 +17,8 @@ def per_vbucket(history: History, count: int) -> Mapping[int, History]:
         for vbucket, part in parts.items():
             places = [at for at, entry in enumerate(call.entries) if vbucket_of(entry.key, count) == vbucket]
             if places or call.is_spread:
-                part.calls.append(_part(call, places, len(part.calls)))
+                applied = call.applied_in.get(vbucket, call.applied)
+                part.calls.append(replace(_part(call, places, len(part.calls)), applied=applied))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Run seeded simulations: `python -m dkv.testing.sim --seeds N [--first S] [--nodes 1|3|5|mixed] [--seconds T]`.
+"""Run seeded simulations: `python -m dkv.testing.sim --seeds N [--first S] [--stride D] [--nodes 1|3|5|mixed]`.
 
 A failure prints its seed, what was broken, the end of the trace and the command that replays it. The seeds run in a
 process of their own: a panic of Raft ends it, and there is still somebody to say so.
@@ -103,11 +103,13 @@ def run_seeds(
     steps: int = STEPS_DEFAULT,
     nodes: int | str = MIXED,
     begins: Callable[[int], None] = lambda seed: None,
+    stride: int = 1,
 ) -> tuple[list[Summary], Failure | None]:
-    """Seeds from `first` on until one fails, `count` have passed or the time is over. `begins` is told each seed."""
+    """Seeds from `first` on, each `stride` behind the one before, until one fails, `count` have passed or the time is
+    over. `begins` is told each seed."""
     deadline = time.monotonic() + seconds
     passed: list[Summary] = []
-    for seed in range(first, first + count):
+    for seed in range(first, first + count * stride, stride):
         begins(seed)
         outcome = run_seed(seed, steps, nodes_of(seed, nodes))
         if isinstance(outcome, Failure):
@@ -122,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dkv.testing.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--stride", type=int, default=1, help="from one seed to the next, where others run the rest")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further seed after this time")
     parser.add_argument("--steps", type=int, default=STEPS_DEFAULT, help="steps of each run")
     parser.add_argument("--nodes", choices=[*map(str, SIZES), MIXED], default=MIXED, help="of each cluster")
@@ -146,7 +149,9 @@ def _run_options(options: argparse.Namespace, under_way: Any) -> None:
 
     logging.getLogger("dkv").addHandler(logging.NullHandler())  # what the node logs is in the trace, too
     started = time.monotonic()
-    passed, failure = run_seeds(options.first, options.seeds, options.seconds, options.steps, options.nodes, begins)
+    passed, failure = run_seeds(
+        options.first, options.seeds, options.seconds, options.steps, options.nodes, begins, options.stride
+    )
     print(f"{len(passed)} seeds passed in {time.monotonic() - started:.1f} s{_told(passed)}")
     if failure is not None:
         print(failure, file=sys.stderr)

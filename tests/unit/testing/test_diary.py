@@ -45,6 +45,13 @@ def test_diary_offers_no_time_before_a_turn_of_several_entries() -> None:
     assert points(diary((1, 5, 100), (3, 7, 130))) == {(5, 0, 1), (7, 0, 3)}
 
 
+def test_diary_knows_from_when_to_when_a_state_was_the_present() -> None:
+    """Up to the next entry's time, not including it; of the last state nobody knows how long it lasts."""
+    facts = BackupFacts(1, 0, 1, 1, 0, 0, HISTORY_ID)
+    spans = diary((1, 5, 100), (2, 6, 130), (3, 7, 150)).spans(facts)
+    assert [(span.begin, span.end, span.moment.log_index) for span in spans] == [(100, 130, 1), (130, 150, 2)]
+
+
 def test_diary_offers_nothing_before_the_backup_or_of_another_history() -> None:
     """Neither can be replayed to."""
     assert points(diary((1, 5, 100), (2, 6, 130)), applied_index=2) == {(6, 0, 2)}

@@ -29,6 +29,15 @@ def test_read_of_several_vbuckets_is_one_of_each() -> None:
     ]
 
 
+def test_backup_of_several_vbuckets_has_seen_a_change_of_each() -> None:
+    """Which one, the checkers of each are told."""
+    history = History()
+    call = history.invoke(1, Kind.GET, (Entry(K0), Entry(K1)))
+    call.applied_in = {1: 5, 2: 9}
+    history.ok(call, seen=(b"0", b"1"), applied=5)
+    assert [part.calls[0].applied for part in per_vbucket(history, 2).values()] == [5, 9]
+
+
 def test_write_that_is_spread_takes_a_number_in_every_vbucket() -> None:
     """Also where it has no key; nobody is told which."""
     history = History()

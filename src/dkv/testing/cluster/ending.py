@@ -75,7 +75,7 @@ class ClusterEnding:
                 *checks.linearizable(history),
             ]
             if vbucket == FIRST_VBUCKET:
-                found += left_over(world.in_use)
+                found += left_over(world.in_use, vbuckets)
                 found += [complaint for each in world.followers for complaint in checks.followed(history, each)]
             complaints += [f"vBucket {vbucket}: {complaint}" for complaint in found]
         if complaints:

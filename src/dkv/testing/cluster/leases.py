@@ -61,6 +61,8 @@ class LeaseFaults:
         self.weights: dict[str, float] = {}
         if any(member.lease_ms for member in world.members):
             self.weights = {name: weight for name, weight in FAULTS.items() if rng.random() < 0.8}
+        elif rng.random() < SHARE:
+            self.weights = {"leader stalls": FAULTS["leader stalls"]}
 
     @property
     def steps(self) -> dict[str, Callable[[], None]]:
@@ -99,10 +101,15 @@ class LeaseFaults:
             return
         self._read()
         if self._rng.random() < 0.5:
-            world.turn(leader)  # it has asked its quorum, and does not see the answers
+            for _ in range(3):
+                world.turn(leader)  # it has asked its quorum, and does not see the answers
         world.pause(leader, True)
         cuts = world.network.cuts
-        for _ in range(self._rng.choice(STALL_MS) // STALL_ROUND_MS):
+        until_another, stall_ms = self._rng.random() < 0.5, self._rng.choice(STALL_MS)
+        for at in range(max(STALL_MS) // STALL_ROUND_MS):
+            newer = [member for member in self._others(leader) if member.leads]
+            if newer if until_another else at * STALL_ROUND_MS >= stall_ms:
+                break
             world.round(STALL_ROUND_MS)
             newer = [member for member in self._others(leader) if member.leads]
             for member in newer:

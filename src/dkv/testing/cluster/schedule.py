@@ -11,6 +11,7 @@ from dkv.ports.store import Pressure
 from dkv.storage.memory import NO_PRESSURE
 from dkv.testing.cluster import leases
 from dkv.testing.cluster.member import Member
+from dkv.testing.cluster.stories import Stories
 from dkv.testing.cluster.world import ClusterWorld
 from dkv.testing.network import CALM, NO_CUTS, Weather
 from dkv.testing.partitions import SHAPES
@@ -84,13 +85,15 @@ class ClusterSchedule:
             self.weights |= {"operator": self._rng.choice([1.0, 3.0]), "bring back": 0.5}
         else:
             self.weights.pop("disk is lost", None)  # nobody would bring it back
-            if len(world.vbuckets) == 1:
-                self.weights["restorer"] = self._rng.choice([0.0, 2.0, 5.0])
+        self.weights["restorer"] = self._rng.choice([0.0, 2.0, 5.0])
         rng = stream(world.seed, "leases")
         leases.draw(world, rng)
         lease_faults = leases.LeaseFaults(world, rng)
         self._steps |= lease_faults.steps
         self.weights |= lease_faults.weights
+        stories = Stories(world, stream(world.seed, "stories"))
+        self._steps |= stories.steps
+        self.weights |= stories.weights
         for member in world.members:
             world.start(member)
 

@@ -4,7 +4,7 @@ The steps say how; which of them comes when is the business of `cluster.schedule
 `cluster.ending`. Time is the network's; each machine has a clock of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from dkv.cluster.charter import Charter
@@ -110,7 +110,7 @@ class ClusterWorld:
             for number, prefix in enumerate((b"", b"g"))
         ]
         self.restorer: ClusterOperator = ClusterOperator(
-            CLIENTS + 1, stream(seed, "restorer"), self.history, self.members
+            CLIENTS + 1, stream(seed, "restorer"), self.history, self.members, self.vbuckets
         )
         self.snapshots: int = 0
         """Installed in lives that are over."""
@@ -204,7 +204,7 @@ class ClusterWorld:
             self.end_life_somehow(member, f"the node ends: {failure}")
             return
         self._add(member, f"turn, applied {life.replica.applied_index}, log time {life.replica.log_time}")
-        self.restorer.diary.note(life.replica, member.store)
+        self.restorer.note(member, life.node.vbuckets)
         self._deliver(member)
         if member.goes_on_after_failure():
             raise Broken(f"node {member.number} went on after a write or sync of its log had failed")
@@ -394,15 +394,18 @@ class ClusterWorld:
             return
         vbucket = vbucket_of(call.entries[0].key, len(self.vbuckets))
         checks, disks = self.raft_checks[vbucket], self._disks[vbucket]
-        place = next((found for disk in disks.values() if (found := _place_of(call, disk, vbucket))), None)
+        places = {place for disk in disks.values() for place in _places_of(call, disk, vbucket)}
         stores = {id(member.log_disk): member.store for member in self.members}
         lacking = [
-            replica
-            for replica, disk in disks.items()
-            if place and not checks.has(disk, *place) and _installed_index(stores[id(disk)], vbucket) < place[0]
+            [
+                replica
+                for replica, disk in disks.items()
+                if not checks.has(disk, *place) and _installed_index(stores[id(disk)], vbucket) < place[0]
+            ]
+            for place in sorted(places)
         ]
-        if lacking:
-            raise Broken(f"acknowledged for all, and not on disk at {lacking}: {call}")
+        if lacking and all(lacking):
+            raise Broken(f"acknowledged for all, and not on disk at {min(lacking, key=len)}: {call}")
 
     def _check_raft(self, member: Member) -> None:
         assert member.life is not None
@@ -503,15 +506,14 @@ class ClusterWorld:
         self.history.saw_wall_time(max(member.clock.wall_ms_max for member in self.members))
 
 
-def _place_of(call: Call, disk: LogDisk, vbucket: int) -> tuple[int, int] | None:
-    """Index and term of the entry of a put, if this disk has it and has not cut it."""
+def _places_of(call: Call, disk: LogDisk, vbucket: int) -> Iterator[tuple[int, int]]:
+    """Index and term of the entries of a put, an attempt each, that this disk has and has not cut."""
     log, value = disk.synced.get(vbucket), call.entries[0].value
-    for index, term, kind, data in reversed(log.entries) if log is not None else ():
+    for index, term, kind, data in log.entries if log is not None else ():
         if kind == 0 and value in data:
             puts = [each for command in decode_entry(data)[1] for each in getattr(command, "puts", (command,))]
             if any(getattr(put, "value", None) == value for put in puts):
-                return index, term
-    return None
+                yield index, term
 
 
 def _installed_index(store: MemoryStore, vbucket: int) -> int:
