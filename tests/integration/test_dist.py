@@ -179,14 +179,14 @@ def test_tarball_holds_what_its_sum_says(tarball: Path) -> None:
 
 
 def test_wheel_is_a_client_with_a_server_as_an_extra(dist: Path) -> None:
-    """One for all Pythons from 3.11 on; without the extra it wants protobuf alone."""
+    """One for all Pythons from 3.11 on; without the extra it wants protobuf and a hash alone."""
     (wheel,) = dist.glob("*.whl")
     assert "-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as package:
         names = package.namelist()
         (metadata,) = [package.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
     needed = Parser().parsestr(metadata).get_all("Requires-Dist") or []
-    assert [each for each in needed if "extra ==" not in each] == ["protobuf>=7.36,<8"]
+    assert [each for each in needed if "extra ==" not in each] == ["protobuf>=7.36,<8", "xxhash>=4.1,<5"]
     assert any(each.startswith("rocksdict") and "extra == 'server'" in each for each in needed)
     assert {"dkv/_native.abi3.so", "dkv/wire/descriptors.binpb"} <= set(names)
     assert not any("__pycache__" in name for name in names)

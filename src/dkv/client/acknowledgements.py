@@ -21,13 +21,15 @@ Acknowledgement = Literal["quorum", "all", "fast"]
 ACKNOWLEDGEMENTS: tuple[Acknowledgement, ...] = ("quorum", "all", "fast")
 
 
-def write(path: str, request: bytes, acknowledgement: Acknowledgement, *, may_be_fast: bool = False) -> Call:
-    """The call of a write. Raises InvalidRequest."""
+def write(
+    path: str, key: bytes, request: bytes, acknowledgement: Acknowledgement, *, may_be_fast: bool = False
+) -> Call:
+    """The call of a write. `key`: as of `Call`. Raises InvalidRequest."""
     match acknowledgement:
         case "quorum":
-            return Call(path, request, True)
+            return Call(path, request, True, key=key)
         case "all":
-            return Call(path, request + ACKNOWLEDGED_BY_ALL, True)
+            return Call(path, request + ACKNOWLEDGED_BY_ALL, True, key=key)
         case "fast" if may_be_fast:
             return Call(path, request + ACKNOWLEDGED_FAST, is_fast=True)
         case "fast":

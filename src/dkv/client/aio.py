@@ -24,7 +24,7 @@ from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import Cursor, Scan
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
-from dkv.client.writes import Write, WriteLine
+from dkv.client.writes import Write, WriteLine, WriteLines
 from dkv.model.errors import Code, DeadlineExceeded
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
@@ -53,8 +53,9 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._levels = levels
         self._budget = RetryBudget()
-        self._line = WriteLine(session_name)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lines = WriteLines(session_name, lambda: self._levels.vbuckets)
+        self._waiting: dict[WriteLine, deque[asyncio.Future[None]]] = {}
+        """Those that cannot begin yet, the first first."""
 
     # Reading
 
@@ -226,18 +227,19 @@ class AsyncClient:
 
     async def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
-            write = self._line.begin() or await self._begin(deadline_s)
+            line = self._lines.of(call.key)
+            write = line.begin() or await self._begin(line, deadline_s)
             is_answered = False
             try:
                 reply = await self._exchange(call, deadline_s, write)
                 is_answered = True
                 return reply
             except StartOver:
-                self._line.forgotten(write)
+                line.forgotten(write)
             finally:
-                self._line.end(write, is_answered)
-                if self._waiting:
-                    self._let_begin()
+                line.end(write, is_answered)
+                if line in self._waiting:
+                    self._let_begin(line)
 
     async def _exchange(self, call: Call, deadline_s: float, write: Write | None = None) -> bytes:
         exchange: Exchange | None = None
@@ -258,23 +260,26 @@ class AsyncClient:
             exchange = exchange or Exchange(call.path, write, self._budget, is_once=call.is_fast)
             await asyncio.sleep(exchange.failed(result, deadline_s - time.monotonic()))
 
-    async def _begin(self, deadline_s: float) -> Write:
+    async def _begin(self, line: WriteLine, deadline_s: float) -> Write:
         try:
             async with asyncio.timeout(deadline_s - time.monotonic()):
-                while (write := self._line.begin()) is None:
+                while (write := line.begin()) is None:
                     turn: asyncio.Future[None] = self._channel.loop().create_future()
-                    self._waiting.append(turn)
+                    self._waiting.setdefault(line, deque()).append(turn)
                     await turn
                 return write
         except TimeoutError:
             raise DeadlineExceeded("other writes of this client took all the time") from None
 
-    def _let_begin(self) -> None:
-        """Wakes as many of those that wait as there is room for, the first first."""
-        for _ in range(min(self._line.room, len(self._waiting))):
-            turn = self._waiting.popleft()
+    def _let_begin(self, line: WriteLine) -> None:
+        """Wakes as many of those that wait as there is room for."""
+        waiting = self._waiting[line]
+        for _ in range(min(line.room, len(waiting))):
+            turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+        if not waiting:
+            del self._waiting[line]
 
     async def _read(self, cursor: Cursor[T]) -> AsyncGenerator[T, None]:
         """Stream after stream until the cursor is done. Time and attempts count from the last thing that came."""

@@ -19,6 +19,10 @@ logger: logging.Logger = logging.getLogger("dkv")
 logger.addHandler(logging.NullHandler())
 
 
+EVERYWHERE = b""
+"""No key is empty: a write that concerns all vBuckets."""
+
+
 class Call(NamedTuple):
     """What an operation wants done."""
 
@@ -28,6 +32,8 @@ class Call(NamedTuple):
     """A write with a place in a session."""
     is_fast: bool = False
     """A write without one, which is tried once."""
+    key: bytes = EVERYWHERE
+    """One that the write is about; it lies in the same vBucket as the others."""
 
 
 class StartOver(Exception):

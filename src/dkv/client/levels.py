@@ -33,6 +33,8 @@ class Levels:
         self._history_id = b""
         self._number = 0
         self._is_one_line = False
+        self.vbuckets: int = 1
+        """That the cluster has, as far as is known."""
         self.in_this_process()
         self._renew()
 
@@ -72,9 +74,10 @@ class Levels:
                 return 0, bound_ms
         raise InvalidRequest(f"a level is {', '.join(LEVELS)}, not {level!r}")
 
-    def knows_lines(self, *, is_one: bool) -> None:
-        """Whether all keys are in one line of changes."""
-        if is_one != self._is_one_line:
+    def knows_vbuckets(self, count: int) -> None:
+        """What the cluster has; with one, all keys are in one line of changes. 0: that was not to be seen."""
+        self.vbuckets = count or self.vbuckets
+        if (is_one := count == 1) != self._is_one_line:
             self._is_one_line = is_one
             self._renew()
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from dkv.client.acknowledgements import Acknowledgement, OnDisk, write
-from dkv.client.exchange import Call
+from dkv.client.exchange import EVERYWHERE, Call
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes, counter, counter_bytes, ttl_ms
 from dkv.model.errors import InvalidRequest
 from dkv.wire import messages as wire
@@ -50,9 +50,9 @@ def put(
     """Whether it was written: always, unless `if_absent`."""
     key, value, ms = as_bytes(key), as_bytes(value, "value"), ttl_ms(ttl)
     if if_absent:
-        return (yield from _compare_and_set(requests.compare_and_set(key, b"", value, ttl_ms=ms), acknowledgement))
+        return (yield from _compare_and_set(key, requests.compare_and_set(key, b"", value, ttl_ms=ms), acknowledgement))
     request = requests.put(key, value, ttl_ms=ms)
-    replies.updated((yield write(methods.PUT_PATH, request, acknowledgement, may_be_fast=True)))
+    replies.updated((yield write(methods.PUT_PATH, key, request, acknowledgement, may_be_fast=True)))
     return True
 
 
@@ -60,16 +60,18 @@ def put_many(pairs: Pairs, ttl: float | None, acknowledgement: OnDisk) -> Operat
     """All of them or none."""
     ms = ttl_ms(ttl)
     listed: Iterable[tuple[Data, Data]] = pairs.items() if isinstance(pairs, Mapping) else pairs
-    puts = [requests.put(as_bytes(key), as_bytes(value, "value"), ttl_ms=ms) for key, value in listed]
-    replies.updated((yield write(methods.MULTI_PUT_PATH, requests.multi_put(puts), acknowledgement)))
+    written = [(as_bytes(key), as_bytes(value, "value")) for key, value in listed]
+    puts = [requests.put(key, value, ttl_ms=ms) for key, value in written]
+    key = written[0][0] if written else EVERYWHERE
+    replies.updated((yield write(methods.MULTI_PUT_PATH, key, requests.multi_put(puts), acknowledgement)))
 
 
 def compare_and_set(
     key: Data, expected: Data | None, value: Data, ttl: float | None, acknowledgement: OnDisk
 ) -> Operation[bool]:
-    old = b"" if expected is None else as_bytes(expected, "value")
-    request = requests.compare_and_set(as_bytes(key), old, as_bytes(value, "value"), ttl_ms=ttl_ms(ttl))
-    return (yield from _compare_and_set(request, acknowledgement))
+    key, old = as_bytes(key), b"" if expected is None else as_bytes(expected, "value")
+    request = requests.compare_and_set(key, old, as_bytes(value, "value"), ttl_ms=ttl_ms(ttl))
+    return (yield from _compare_and_set(key, request, acknowledgement))
 
 
 def add(key: Data, by: int, ttl: float | None, acknowledgement: OnDisk) -> Operation[int]:
@@ -81,7 +83,8 @@ def add(key: Data, by: int, ttl: float | None, acknowledgement: OnDisk) -> Opera
         number = counter(old) + by
         new = counter_bytes(number)
         expiry = {"expire_ts": expire_ts} if got is not None else {"ttl_ms": ms}
-        if (yield from _compare_and_set(requests.compare_and_set(key, old, new, **expiry), acknowledgement)):
+        request = requests.compare_and_set(key, old, new, **expiry)
+        if (yield from _compare_and_set(key, request, acknowledgement)):
             return number
 
 
@@ -90,14 +93,15 @@ def touch(key: Data, ttl: float | None, acknowledgement: OnDisk) -> Operation[bo
     key, ms = as_bytes(key), ttl_ms(ttl)
     while (got := (yield from _got(key, requests.LINEARIZABLE_STRICT))) is not None:
         request = requests.compare_and_set(key, got.value, got.value, ttl_ms=ms)
-        if (yield from _compare_and_set(request, acknowledgement)):
+        if (yield from _compare_and_set(key, request, acknowledgement)):
             return True
     return False
 
 
 def delete(key: Data, acknowledgement: Acknowledgement) -> Operation[None]:
-    request = requests.delete(as_bytes(key))
-    replies.updated((yield write(methods.DELETE_PATH, request, acknowledgement, may_be_fast=True)))
+    key = as_bytes(key)
+    request = requests.delete(key)
+    replies.updated((yield write(methods.DELETE_PATH, key, request, acknowledgement, may_be_fast=True)))
 
 
 def delete_range(start: Data, end: Data | None, acknowledgement: OnDisk) -> Operation[None]:
@@ -105,7 +109,8 @@ def delete_range(start: Data, end: Data | None, acknowledgement: OnDisk) -> Oper
     first, behind = as_bytes(start), b"" if end is None else as_bytes(end)
     if end is not None and not behind:
         raise InvalidRequest("an empty end would mean the last key: say None for that")
-    replies.updated((yield write(methods.DELETE_RANGE_PATH, requests.delete_range(first, behind), acknowledgement)))
+    request = requests.delete_range(first, behind)
+    replies.updated((yield write(methods.DELETE_RANGE_PATH, EVERYWHERE, request, acknowledgement)))
 
 
 def stats() -> Operation[Stats]:
@@ -136,5 +141,5 @@ def _got(key: bytes, terms: bytes) -> Operation[replies.Got | None]:
     return replies.get((yield Call(methods.GET_PATH, requests.get(key, terms))))
 
 
-def _compare_and_set(request: bytes, acknowledgement: Acknowledgement) -> Operation[bool]:
-    return replies.updated((yield write(methods.COMPARE_AND_SET_PATH, request, acknowledgement)))
+def _compare_and_set(key: bytes, request: bytes, acknowledgement: Acknowledgement) -> Operation[bool]:
+    return replies.updated((yield write(methods.COMPARE_AND_SET_PATH, key, request, acknowledgement)))

@@ -134,16 +134,18 @@ class Routes:
         except DecodeError:
             return
         self.nodes.learn(_seen(cluster, address))
-        self._levels.knows_lines(is_one=_is_one_line(cluster))
+        self._levels.knows_vbuckets(_vbuckets(cluster))
 
 
 def _unavailable(answer: Answer, text: str) -> Answer:
     return Answer(Code.UNAVAILABLE, text, b"", b"", answer.fate)
 
 
-def _is_one_line(cluster: wire.GetMembersResponse) -> bool:
-    """All replicas of the cluster are replicas of the first vBucket."""
-    return sum(node.replicas for node in cluster.nodes) == sum(len(group.replicas) for group in cluster.groups)
+def _vbuckets(cluster: wire.GetMembersResponse) -> int:
+    """One if all replicas of the cluster are replicas of the first; else as many as a node that has all."""
+    if sum(node.replicas for node in cluster.nodes) == sum(len(group.replicas) for group in cluster.groups):
+        return 1
+    return max(node.replicas for node in cluster.nodes)
 
 
 def _seen(cluster: wire.GetMembersResponse, asked: str) -> Iterator[Seen]:

@@ -24,7 +24,7 @@ from dkv.client.operations import Operation
 from dkv.client.retries import RetryBudget
 from dkv.client.scan import MESSAGES_MAX, Cursor, Scan
 from dkv.client.values import Data, Item, Pairs, Stats, as_bytes
-from dkv.client.writes import Write, WriteLine
+from dkv.client.writes import Write, WriteLine, WriteLines
 from dkv.model.errors import Code, DeadlineExceeded, Unavailable
 from dkv.wire import methods
 from dkv.wire.replies import MalformedReply
@@ -69,7 +69,7 @@ class Client:
     def _start_writing(self) -> None:
         """At birth, and in a forked child, where neither the locks nor the sequences of the parent mean anything."""
         self._levels.in_this_process()
-        self._line = WriteLine(session_name)
+        self._lines = WriteLines(session_name, lambda: self._levels.vbuckets)
         self._turn = threading.Condition(threading.Lock())
         self._waiting = 0
 
@@ -314,16 +314,16 @@ class Client:
 
     def _write(self, call: Call, deadline_s: float) -> bytes:
         while True:
-            write = self._begin(deadline_s)
+            line, write = self._begin(call.key, deadline_s)
             is_answered = False
             try:
                 reply = self._exchange(call, deadline_s, write)
                 is_answered = True
                 return reply
             except StartOver:
-                self._line.forgotten(write)
+                line.forgotten(write)
             finally:
-                self._end(write, is_answered)
+                self._end(line, write, is_answered)
 
     def _exchange(self, call: Call, deadline_s: float, write: Write | None = None) -> bytes:
         exchange: Exchange | None = None
@@ -339,20 +339,21 @@ class Client:
             exchange = exchange or Exchange(call.path, write, self._budget, is_once=call.is_fast)
             time.sleep(exchange.failed(Answer(code, text, details, reply, fate), deadline_s - time.monotonic()))
 
-    def _begin(self, deadline_s: float) -> Write:
+    def _begin(self, key: bytes, deadline_s: float) -> tuple[WriteLine, Write]:
         with self._turn:
-            while (write := self._line.begin()) is None:
+            line = self._lines.of(key)
+            while (write := line.begin()) is None:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise DeadlineExceeded("other writes of this client took all the time")
                 self._waiting += 1
                 self._turn.wait(left_s)
                 self._waiting -= 1
-            return write
+            return line, write
 
-    def _end(self, write: Write, is_answered: bool) -> None:
+    def _end(self, line: WriteLine, write: Write, is_answered: bool) -> None:
         with self._turn:
-            self._line.end(write, is_answered)
+            line.end(write, is_answered)
             if self._waiting:
                 self._turn.notify_all()
 

@@ -5,6 +5,8 @@
     write.unsure()                an attempt may have arrived: from now on it is a retry
     line.end(write, opened)       its result is known, or nobody wants it any more
 
+A session lives in one vBucket. So a client has a line for each in which it writes, and one for writes that concern all.
+
 Invariants: a sequence is used by one write only, whatever becomes of it. The first write of a session goes alone, since
 a later one that overtook it would meet a session that is not open. Only a write of which no attempt can have arrived
 carries *lowest outstanding* 0. A session of which it is not known that it was opened is never used again.
@@ -14,6 +16,7 @@ Not thread-safe: whoever shares a line guards it. A forked child needs a line of
 
 from collections.abc import Callable
 
+from dkv.vbucket.routing import vbucket_of
 from dkv.wire.requests import in_session, session_head
 
 OUTSTANDING_MAX = 1_000
@@ -66,7 +69,7 @@ class Write:
 
 
 class WriteLine:
-    """The sessions of one client, one after the other. `name` makes 16 bytes that nobody else has."""
+    """The sessions of one client in a vBucket, one after the other. `name` makes 16 bytes that nobody else has."""
 
     def __init__(self, name: Callable[[], bytes]) -> None:
         self._name = name
@@ -104,3 +107,25 @@ class WriteLine:
     def forgotten(self, write: Write) -> None:
         """The server does not know the session any more."""
         write.session.is_spent = True
+
+
+class WriteLines:
+    """Of one client. `vbuckets` says how many the cluster has, as far as is known; nobody but the server minds if that
+    is wrong, as it then has a session opened anew."""
+
+    def __init__(self, name: Callable[[], bytes], vbuckets: Callable[[], int]) -> None:
+        self._name, self._vbuckets = name, vbuckets
+        self._count = 1
+        self._lines: dict[int, WriteLine] = {}
+        """By vBucket; 0: for writes that concern all of several."""
+
+    def of(self, key: bytes) -> WriteLine:
+        """The line for a write that is about this key, or, without one, about all."""
+        count = self._vbuckets()
+        if count != self._count:  # a session that was opened in one of them would be half known to all
+            self._count, self._lines = count, {}
+        vbucket = vbucket_of(key, count) if key and count > 1 else 0
+        line = self._lines.get(vbucket)
+        if line is None:
+            line = self._lines[vbucket] = WriteLine(self._name)
+        return line

@@ -21,7 +21,7 @@ LOST = Code.UNAVAILABLE, "connection lost", b"", b"", Fate.LOST
 def test_acknowledgements_are_fields_of_requests() -> None:
     """A majority is what a request without the field asks for."""
     plain = requests.put(b"k", b"v")
-    asked = [write(methods.PUT_PATH, plain, who, may_be_fast=True) for who in ("quorum", "all", "fast")]
+    asked = [write(methods.PUT_PATH, b"k", plain, who, may_be_fast=True) for who in ("quorum", "all", "fast")]
     messages = [pb.PutRequest.FromString(call.message) for call in asked]
     assert messages == [pb.PutRequest(key=b"k", value=b"v", acknowledgement=level) for level in (0, 1, 2)]
     assert asked[0].message == plain
@@ -40,7 +40,7 @@ def test_acknowledgements_are_fields_of_requests() -> None:
 def test_acknowledgement_that_cannot_be_is_refused(acknowledgement: Any, why: str) -> None:
     """Before anything is sent."""
     with pytest.raises(dkv.InvalidRequest, match=why):
-        write(methods.MULTI_PUT_PATH, b"", acknowledgement)
+        write(methods.MULTI_PUT_PATH, b"k", b"", acknowledgement)
 
 
 class FakeChannel:

@@ -39,7 +39,7 @@ def test_levels_are_terms_of_requests() -> None:
 def test_own_writes_are_seen_by_the_number_of_the_last() -> None:
     """Numbers may come in any order; a new history begins anew."""
     levels = Levels("read_your_writes")
-    levels.knows_lines(is_one=True)
+    levels.knows_vbuckets(1)
     assert get(levels.plain) == {}
     for number in (7, 9, 8):
         levels.wrote(reply(number))
@@ -58,9 +58,9 @@ def test_own_writes_of_several_lines_or_unknown_ones_are_read_linearizable() -> 
     levels = Levels("read_your_writes")
     levels.wrote(reply(7))
     assert get(levels.plain) == LINEARIZABLE
-    levels.knows_lines(is_one=True)
+    levels.knows_vbuckets(1)
     assert get(levels.plain) == {"minChangeNumber": 7}
-    levels.knows_lines(is_one=False)
+    levels.knows_vbuckets(4)
     assert get(levels.plain) == LINEARIZABLE
 
 

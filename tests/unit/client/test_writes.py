@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dkv.client.writes import OUTSTANDING_MAX, Write, WriteLine
+from dkv.client.exchange import EVERYWHERE
+from dkv.client.writes import OUTSTANDING_MAX, Write, WriteLine, WriteLines
 from dkv.model.commands import Outcome, Session
+from dkv.vbucket.routing import vbucket_of
 from dkv.vbucket.sessions import OUTSTANDING_MAX as KEPT_MAX
 from dkv.vbucket.sessions import Sessions
 from dkv.wire import messages as wire
@@ -124,3 +126,20 @@ def test_every_attempt_applies_once_on_the_servers_table(line: WriteLine) -> Non
             assert serve(write) == outcome
             line.end(write, True)
     assert sorted(applied) == list(range(1, 102))
+
+
+def test_every_vbucket_has_a_line_of_its_own_and_so_have_writes_that_concern_all() -> None:
+    """A session lives in one vBucket. Before it is known that there are several, one line does for everything, and what
+    was opened then is not used again."""
+    made, counts = names(), [1]
+    lines = WriteLines(lambda: next(made), lambda: counts[0])
+    keys = [b"key %d" % number for number in range(20)]
+    first = lines.of(keys[0])
+    assert {lines.of(key) for key in (*keys, EVERYWHERE)} == {first}
+    counts[0] = 4
+    found: dict[int, WriteLine] = {}
+    for key in keys:
+        assert found.setdefault(vbucket_of(key, 4), lines.of(key)) is lines.of(key)
+    all_lines = [*found.values(), lines.of(EVERYWHERE), first]
+    assert len(set(all_lines)) == 6
+    assert len({sent(begun(each))[0] for each in all_lines}) == 6
