@@ -16,7 +16,6 @@ Not thread-safe: whoever shares a line guards it. A forked child needs a line of
 
 from collections.abc import Callable
 
-from dkv.vbucket.routing import vbucket_of
 from dkv.wire.requests import in_session, session_head
 
 OUTSTANDING_MAX = 1_000
@@ -124,8 +123,14 @@ class WriteLines:
         count = self._vbuckets()
         if count != self._count:  # a session that was opened in one of them would be half known to all
             self._count, self._lines = count, {}
-        vbucket = vbucket_of(key, count) if key and count > 1 else 0
+        vbucket = _vbucket_of(key, count) if key and count > 1 else 0
         line = self._lines.get(vbucket)
         if line is None:
             line = self._lines[vbucket] = WriteLine(self._name)
         return line
+
+
+def _vbucket_of(key: bytes, count: int) -> int:
+    from dkv.vbucket.routing import vbucket_of  # Loaded by clients of clusters that have several.
+
+    return vbucket_of(key, count)
