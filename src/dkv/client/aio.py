@@ -266,18 +266,24 @@ class AsyncClient:
                 while (write := line.begin()) is None:
                     turn: asyncio.Future[None] = self._channel.loop().create_future()
                     self._waiting.setdefault(line, deque()).append(turn)
-                    await turn
+                    try:
+                        await turn
+                    except asyncio.CancelledError:
+                        if not turn.cancelled() and line in self._waiting:
+                            self._let_begin(line)  # it was this one's turn
+                        raise
                 return write
         except TimeoutError:
             raise DeadlineExceeded("other writes of this client took all the time") from None
 
     def _let_begin(self, line: WriteLine) -> None:
-        """Wakes as many of those that wait as there is room for."""
-        waiting = self._waiting[line]
-        for _ in range(min(line.room, len(waiting))):
+        """Wakes as many of those that still wait as there is room for."""
+        waiting, room = self._waiting[line], line.room
+        while waiting and room > 0:
             turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+                room -= 1
         if not waiting:
             del self._waiting[line]
 

@@ -115,22 +115,27 @@ class WriteLines:
     def __init__(self, name: Callable[[], bytes], vbuckets: Callable[[], int]) -> None:
         self._name, self._vbuckets = name, vbuckets
         self._count = 1
+        self._vbucket_of: Callable[[bytes, int], int] = _the_only_one
         self._lines: dict[int, WriteLine] = {}
-        """By vBucket; 0: for writes that concern all of several."""
+        """By vBucket; 0: for writes that concern all, and for all where there is one."""
 
     def of(self, key: bytes) -> WriteLine:
         """The line for a write that is about this key, or, without one, about all."""
-        count = self._vbuckets()
-        if count != self._count:  # a session that was opened in one of them would be half known to all
-            self._count, self._lines = count, {}
-        vbucket = _vbucket_of(key, count) if key and count > 1 else 0
+        if (count := self._vbuckets()) != self._count:
+            self._learn(count)
+        vbucket = self._vbucket_of(key, count) if key else 0
         line = self._lines.get(vbucket)
         if line is None:
             line = self._lines[vbucket] = WriteLine(self._name)
         return line
 
+    def _learn(self, count: int) -> None:
+        """A session that was opened in one vBucket would be half known to all, so none is used any more."""
+        from dkv.vbucket.routing import vbucket_of  # Loaded by clients of clusters that have several.
 
-def _vbucket_of(key: bytes, count: int) -> int:
-    from dkv.vbucket.routing import vbucket_of  # Loaded by clients of clusters that have several.
+        self._count, self._lines = count, {}
+        self._vbucket_of = vbucket_of if count > 1 else _the_only_one
 
-    return vbucket_of(key, count)
+
+def _the_only_one(key: bytes, count: int) -> int:
+    return 0

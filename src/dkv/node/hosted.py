@@ -10,7 +10,6 @@ from enum import Enum
 from dkv.jobs.install_snapshot import Receiving
 from dkv.model.errors import DkvError, NoLeader, Overloaded
 from dkv.model.limits import Limits
-from dkv.node.barriers import Barriers
 from dkv.node.disk import Disk
 from dkv.node.history import History
 from dkv.node.lease import Lease, LeaseTerms
@@ -74,17 +73,15 @@ class Hosted(Role):
         self._want_snapshot = want_snapshot
         self.upkeep: Upkeep = upkeep
         self.writes: Writes = Writes(replica, consensus, limits, meter, write_timeout_ms)
-        self.lease: Lease = Lease(self.vbucket, consensus, lease_terms)
         self.reads: Reads = Reads(
             self,
             store=store,
             consensus=consensus,
             meter=meter,
             peering=peering,
-            lease=self.lease,
+            lease=Lease(self.vbucket, consensus, lease_terms),
             first_request_id=first_request_id,
         )
-        self.barriers: Barriers = self.reads.barriers
         self.scans: Scans = Scans(store, replica, limits)
         self.history: History = History(store, consensus, replica)
         self.unapplied: list[EntryTuple] = []
@@ -109,7 +106,7 @@ class Hosted(Role):
         return bool(
             self.unapplied
             or self.scans.count
-            or self.barriers.has_waiting
+            or self.reads.barriers.has_waiting
             or self.history.is_waiting
             or not self.is_readable
         )
@@ -117,7 +114,7 @@ class Hosted(Role):
     @property
     def is_awaited(self) -> bool:
         """Somebody waits for what is not applied yet."""
-        return bool(self.barriers.has_waiting or not self.is_readable)
+        return self.reads.barriers.has_waiting or not self.is_readable
 
     def patience_ms(self, wait_ms: int) -> int:
         """How long the next turn may wait for news, for all that waits here."""
@@ -231,7 +228,7 @@ class Hosted(Role):
         self.history.note(results)
 
     def _conf_changed(self, index: int, data: bytes) -> ConfChanged:
-        self.lease.end()
+        self.reads.lease.end()
         _, context = self._consensus.decode_conf_change(data)
         return ConfChanged(self._consensus.apply_conf_change(self.vbucket, index, data), context)
 

@@ -116,7 +116,7 @@ def test_lease_ends_when_members_change(leased: Trio) -> None:
 def test_leader_with_a_lease_answers_the_question_of_a_follower_at_once(leased: Trio) -> None:
     """Without a word to the third one."""
     leader, follower = leased.leader, leased.followers[0]
-    before = leader.node.sole.lease.answers
+    before = leader.node.sole.reads.lease.answers
     call_id = follower.call_alone("Get", LINEARIZABLE)
     follower.step()
     leader.step()
@@ -124,7 +124,7 @@ def test_leader_with_a_lease_answers_the_question_of_a_follower_at_once(leased: 
     reply = follower.reply(call_id)
     assert reply is not None
     assert pb.GetResponse.FromString(reply.message).value == b"old"
-    assert leader.node.sole.lease.answers == before + 1
+    assert leader.node.sole.reads.lease.answers == before + 1
 
 
 def test_lease_is_kept_up_while_there_are_reads(leased: Trio) -> None:

@@ -318,17 +318,23 @@ def test_reader_that_lags_behind_the_tail_reads_the_log_again(house: Open, monke
     assert reader.take() == [10]
 
 
-def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: Open) -> None:
-    """Writers lose little, and the readers come nearer."""
-    home = house()
+def behind(home: House) -> Follower:
+    """A reader that lacks 300 changes, of six entries, which are read of the log already."""
     for at in range(6):
         home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
     reader = home.follow()
     while not home.node.readers.count:
         home.node.turn(0)
+    take_fetched(home)
+    return reader
+
+
+def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: Open) -> None:
+    """Writers lose little, and the readers come nearer."""
+    home = house()
+    reader = behind(home)
     home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
     now = home.machine.clock.now()
-    take_fetched(home)
     turn = readers.Turn(0)
     home.node.readers.feed(turn, [1], now, is_busy=True)
     ((_, (message,)),) = turn.items
@@ -341,14 +347,9 @@ def test_readers_with_other_work_get_a_little_more_than_what_is_written(house: O
 def test_nobody_is_waited_on_once_the_last_reader_has_gone(house: Open) -> None:
     """It could have been given more at once; a node that went on looking for it would never sleep again."""
     home = house()
-    for at in range(6):
-        home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
-    reader = home.follow()
-    while not home.node.readers.count:
-        home.node.turn(0)
+    reader = behind(home)
     home.machine.clock.advance(readers.BUSY_INTERVAL_MS)
     now = home.machine.clock.now()
-    take_fetched(home)
     home.node.readers.feed(readers.Turn(0), [1], now, is_busy=True)
     assert home.node.readers.has_more
     home.node.readers.forget([reader.call_id])
@@ -363,12 +364,7 @@ def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writ
     monkeypatch.setattr(readers, "TURN_CHANGES_MAX", 60)
     monkeypatch.setattr(readers, "BUSY_CHANGES_PER_MS", 1)
     home = house()
-    for at in range(6):
-        home.put(*[b"k%d.%d" % (at, each) for each in range(50)])
-    home.follow()
-    while not home.node.readers.count:
-        home.node.turn(0)
-    take_fetched(home)
+    behind(home)
     given = 0
     for at in range(4):
         home.machine.clock.advance(readers.BUSY_INTERVAL_MS)

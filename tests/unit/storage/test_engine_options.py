@@ -104,3 +104,24 @@ def test_files_full_of_deletions_are_compacted_at_once(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     store.close()
+
+
+def test_cache_keeps_the_filter_of_a_large_compacted_file(tmp_path: Path) -> None:
+    """It is one block, larger than a shard of an LRU cache of this size would be, which lets go of it at once."""
+    rows = 1_000_000
+    keys = [b"\0\0\0\4%08d" % number for number in range(rows)]
+    store = RocksDbStore(tmp_path, cache_bytes=8 << 20)
+    try:
+        for part in (keys[::2], keys[1::2]):  # two files that overlap: they are written anew as one, not just moved
+            for start in range(0, len(part), 10_000):
+                store.write(RowBatch([(key, b"\0") for key in part[start : start + 10_000]]))
+            store.flush()
+        store.request_compaction(keys[0], keys[-1] + b"\0")
+        until = time.monotonic() + 30
+        while any(each["level"] == 0 for each in store._database.live_files()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        store.get_many(keys[:1])
+        assert store.stats()["engine_cache_bytes"] > rows * known._BLOOM_BITS_PER_KEY // 8
+    finally:
+        store.close()

@@ -21,7 +21,7 @@ class LeaseChecks:
 
     def look(self, member: Member, hosted: Hosted) -> Iterator[str]:
         """Complaints about one replica after a turn of its node."""
-        answers, (life, before) = hosted.lease.answers, self._seen.get(member.number, (0, 0))
+        answers, (life, before) = hosted.reads.lease.answers, self._seen.get(member.number, (0, 0))
         self._seen[member.number] = (member.lives, answers)
         news = answers - (before if life == member.lives else 0)
         self.answers += news

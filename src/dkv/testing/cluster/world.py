@@ -4,7 +4,7 @@ The steps say how; which of them comes when is the business of `cluster.schedule
 `cluster.ending`. Time is the network's; each machine has a clock of its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from dkv.cluster.charter import Charter
@@ -12,9 +12,9 @@ from dkv.cluster.formation import Way
 from dkv.model import members as model
 from dkv.model.errors import ClusterRefused, Code, Corrupt, StorageFailed
 from dkv.model.limits import Limits
-from dkv.storage.memory import MemoryStore
 from dkv.testing.clients import Client
 from dkv.testing.clock import START_WALL_MS
+from dkv.testing.cluster.all_checks import AllChecks
 from dkv.testing.cluster.lease_checks import LeaseChecks
 from dkv.testing.cluster.lines import Lines, Request
 from dkv.testing.cluster.member import Member
@@ -25,16 +25,13 @@ from dkv.testing.cluster.raft_checks import RaftChecks
 from dkv.testing.cluster_restores import ClusterOperator
 from dkv.testing.edge import Reply
 from dkv.testing.follower import RESUMED_AFTER, Follower
-from dkv.testing.history import Call, History, Kind, Level, Status
+from dkv.testing.history import History, Level, Status
 from dkv.testing.log import LogDisk
 from dkv.testing.machine import Life
 from dkv.testing.network import Network
 from dkv.testing.random import stream
 from dkv.testing.trace import Trace
 from dkv.testing.world import LEAVES, Broken
-from dkv.vbucket.entry import decode_entry
-from dkv.vbucket.installing import decode_installed, installed_key
-from dkv.vbucket.routing import vbucket_of
 
 CLIENTS = 5
 VBUCKETS = (1, 1, 2, 3, 4)
@@ -82,19 +79,9 @@ class ClusterWorld:
         """What other machines have asked the process on one, by its number and the call there."""
         self._disks: dict[int, dict[int, LogDisk]] = {vbucket: {} for vbucket in self.vbuckets}
         """By vBucket and replica, of every replica that ever was."""
+        self.all_checks: AllChecks = AllChecks(self.raft_checks, self._disks, self.members)
         self._begin(seed, count)
-        self.clients: list[Client] = [
-            Client(
-                number,
-                stream(seed, f"client {number}"),
-                self.history,
-                number % 2 == 0,
-                levels=tuple(Level),
-                vbuckets=len(self.vbuckets),
-                by_all=BY_ALL,
-            )
-            for number in range(CLIENTS)
-        ]
+        self.clients: list[Client] = [self._client(number) for number in range(CLIENTS)]
         self.prober: Client = Client(
             CLIENTS,
             stream(seed, "prober"),
@@ -137,6 +124,17 @@ class ClusterWorld:
             charter = Charter(ids[0], NAME, len(self.vbuckets), START_WALL_MS, ids[1], tuple(members))
             for member in first:
                 member.found(charter)
+
+    def _client(self, number: int) -> Client:
+        return Client(
+            number,
+            stream(self.seed, f"client {number}"),
+            self.history,
+            number % 2 == 0,
+            levels=tuple(Level),
+            vbuckets=len(self.vbuckets),
+            by_all=BY_ALL,
+        )
 
     def _reaches(self, sender: int, receiver: int) -> bool:
         return self.network.reaches(self.members[sender - 1].node_id, self.members[receiver - 1].node_id)
@@ -382,30 +380,11 @@ class ClusterWorld:
         assert call is not None
         call.node = member.node_id
         self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
-        if call.by_all and call.kind is Kind.PUT and call.change_numbers:
-            self._check_all(call)
+        # Not where the voters may have changed meanwhile.
+        if not (self.wiped or self.came_in or self.operator.asked) and (complaint := self.all_checks.look(call)):
+            raise Broken(complaint)
         if reply.code != Code.OK:
             client.at = 0
-
-    def _check_all(self, call: Call) -> None:
-        """Every voter has on disk what was acknowledged for all: in its log, or in a snapshot that it has installed.
-        Not where the voters may have changed meanwhile."""
-        if self.wiped or self.came_in or self.operator.asked:
-            return
-        vbucket = vbucket_of(call.entries[0].key, len(self.vbuckets))
-        checks, disks = self.raft_checks[vbucket], self._disks[vbucket]
-        places = {place for disk in disks.values() for place in _places_of(call, disk, vbucket)}
-        stores = {id(member.log_disk): member.store for member in self.members}
-        lacking = [
-            [
-                replica
-                for replica, disk in disks.items()
-                if not checks.has(disk, *place) and _installed_index(stores[id(disk)], vbucket) < place[0]
-            ]
-            for place in sorted(places)
-        ]
-        if lacking and all(lacking):
-            raise Broken(f"acknowledged for all, and not on disk at {min(lacking, key=len)}: {call}")
 
     def _check_raft(self, member: Member) -> None:
         assert member.life is not None
@@ -504,19 +483,3 @@ class ClusterWorld:
 
     def _clocks_were_seen(self) -> None:
         self.history.saw_wall_time(max(member.clock.wall_ms_max for member in self.members))
-
-
-def _places_of(call: Call, disk: LogDisk, vbucket: int) -> Iterator[tuple[int, int]]:
-    """Index and term of the entries of a put, an attempt each, that this disk has and has not cut."""
-    log, value = disk.synced.get(vbucket), call.entries[0].value
-    for index, term, kind, data in log.entries if log is not None else ():
-        if kind == 0 and value in data:
-            puts = [each for command in decode_entry(data)[1] for each in getattr(command, "puts", (command,))]
-            if any(getattr(put, "value", None) == value for put in puts):
-                yield index, term
-
-
-def _installed_index(store: MemoryStore, vbucket: int) -> int:
-    """As of which entry a snapshot was installed last, and was on disk then; 0: none was."""
-    row = store.get_many([installed_key(vbucket)])[0]
-    return decode_installed(row).log_index if row is not None else 0
