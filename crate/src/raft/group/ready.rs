@@ -3,6 +3,7 @@
 //! Invariant: nothing that depends on a write leaves before the write is durable: `messages_after` names the number to
 //! wait for.
 
+use raft::eraftpb::MessageType;
 use raft::StateRole;
 
 use super::news::packed;
@@ -74,8 +75,10 @@ impl Group {
         add(&self.counters.committed, news.committed.len());
         let entries = ready.take_entries();
         let must_sync = ready.must_sync();
-        let now = ready.take_messages();
-        let after = ready.take_persisted_messages();
+        let mut now = ready.take_messages();
+        let (after, free): (Vec<_>, Vec<_>) =
+            ready.take_persisted_messages().into_iter().partition(|message| waits_for_disk(message.get_msg_type()));
+        now.extend(free);
         self.note_told(&now);
         for message in now.iter().chain(&after) {
             self.counters.sent.count(message.get_msg_type());
@@ -115,4 +118,12 @@ impl Group {
         }
         write
     }
+}
+
+/// Whether a message of a follower stands for something that its disk has to have. Raft holds all of them back behind a
+/// write. But that it hears its leader is true whatever its disk says, and a leader that is told so only after a slow sync
+/// would give up; and to ask for a read index claims nothing. A node that forgets, in a crash, the term in which it said
+/// so can be in no quorum of that term without somebody who voted in it, and votes are durable.
+fn waits_for_disk(kind: MessageType) -> bool {
+    !matches!(kind, MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex)
 }
