@@ -175,12 +175,15 @@ class FeedJob:
 
 def encode(entry: EntryChanges) -> tuple[bytes, int]:
     """(all changes of an entry as they stand in a message, the number behind them); kept in the entry."""
-    changes = entry.changes()
-    data = feed.plain_puts(entry.first_number, changes, entry.log_time)
-    if data is None:
-        numbers = enumerate(changes, entry.first_number)
-        data = b"".join([encode_change(number, change, entry.log_time) for number, change in numbers])
-    entry.encoded = data, entry.first_number + len(changes)
+    first, log_time = entry.first_number, entry.log_time
+    pairs = entry.plain_pairs()
+    data = feed.plain_puts(first, pairs, log_time) if pairs is not None else None
+    if pairs is not None and data is not None:
+        entry.encoded = data, first + len(pairs)
+    else:
+        changes = entry.changes()
+        data = b"".join([encode_change(number, change, log_time) for number, change in enumerate(changes, first)])
+        entry.encoded = data, first + len(changes)
     return entry.encoded
 
 

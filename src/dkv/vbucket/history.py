@@ -21,7 +21,7 @@ from dkv.model.commands import (
     Tick,
 )
 from dkv.model.errors import InvariantBroken
-from dkv.vbucket.entry import decode_entry
+from dkv.vbucket.entry import LoggedCommands
 from dkv.vbucket.outcomes import EntryOutcomes, OutcomesAt
 
 ENTRY_OVERHEAD_BYTES = 128
@@ -52,6 +52,18 @@ class EntryChanges:
             return self.commands  # type: ignore[return-value]
         return [change for _, record in self.records() for change in record]
 
+    def plain_pairs(self) -> Sequence[tuple[bytes, bytes]] | None:
+        """(key, value) of each change; None: not all of them are puts that never expire."""
+        commands = self.commands
+        if not self.without_effect and isinstance(commands, LoggedCommands):
+            pairs = commands.plain_pairs()
+            if pairs is not None:
+                return pairs
+        changes = self.changes()
+        if all(type(change) is Put and not change.expires_at for change in changes):
+            return [change[:2] for change in changes]  # type: ignore[misc]
+        return None
+
     def records(self) -> Iterator[tuple[int, Sequence[Change]]]:
         """(first number, the changes) of each command that took effect: what a follower has to apply together."""
         number = self.first_number
@@ -62,10 +74,9 @@ class EntryChanges:
 
 
 def read_entry(log_index: int, data: bytes, outcomes: EntryOutcomes) -> EntryChanges:
-    """The changes of an entry of the log, with what its outcomes row says. Raises Corrupt."""
-    _, commands = decode_entry(data)
+    """The changes of an entry of the log, with what its outcomes row says. Who looks at them may meet Corrupt."""
     first, log_time, without_effect, _ = outcomes
-    return EntryChanges(log_index, first, log_time, commands, without_effect, len(data))
+    return EntryChanges(log_index, first, log_time, LoggedCommands(data), without_effect, len(data))
 
 
 def changes_of(command: Command) -> Sequence[Change]:
