@@ -8,6 +8,10 @@ from dkv.ports.consensus import Conf
 
 CAUGHT_UP_ENTRIES = 1_000
 """A learner at most so many entries behind gets a vote: less than a second of full load."""
+FAR_BEHIND_ENTRIES = 10_000
+"""A replica that lacks so many is worth a word to an operator: a second of full load."""
+UNHEARD = 1 << 62
+"""The lag of a replica that has not answered its leader yet, however short the log is."""
 
 
 class Group(NamedTuple):

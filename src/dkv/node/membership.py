@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Any
 
 from dkv.cluster.formation import Standing
-from dkv.cluster.group import Group
+from dkv.cluster.group import UNHEARD, Group
 from dkv.cluster.plans import Change, Moved, refusal
 from dkv.model.errors import Corrupt, InvalidRequest
 from dkv.model.members import Member, decode_members, encode_members
@@ -30,8 +30,6 @@ from dkv.wire.peer import Kind, pack_change, pack_number, parse_change, parse_nu
 
 AUTOMATIC = 0
 """A joint state when more than one member changes, left by itself."""
-UNHEARD = 1 << 62
-"""The lag of a replica that has not answered its leader yet, however short the log is."""
 _MEMBERS_OF: Callable[[Hosted], Conf] = attrgetter("replica.members")
 """With a thousand vBuckets every look is a loop through all of them, so it is one that no Python is run for."""
 LOOK_MS = 100

@@ -35,6 +35,7 @@ from dkv.node.stagings import Stagings
 from dkv.node.throttle import Throttle
 from dkv.node.turns import Turns
 from dkv.node.upkeep import CLOCK_TICK_INTERVAL_MS, Upkeep
+from dkv.node.vbucket_looks import VBucketLooks
 from dkv.ports.backups import Backups
 from dkv.ports.clock import Clock, Now, Random
 from dkv.ports.consensus import TICK_MS, Consensus, Ready
@@ -139,7 +140,9 @@ class Node:
         membership = self.duties.membership if self.duties is not None else None
         around = Surroundings(self.vbuckets, consensus, store, self.stagings, self.peering, membership)
         self.jobs: Jobs = Jobs(around, self.disk, backups, random)
-        services.node_status.observe(edge, consensus, store, replica)
+        incoming = self.duties.snapshots.incoming if self.duties is not None else ()
+        looks = VBucketLooks(self.vbuckets, consensus, self.stagings, incoming)
+        services.node_status.observe(edge, consensus, store, looks)
         self.draining: bool = False
         self._raft_ticked_ms: int | None = None
         self._looked_ms = self._woke_ms = self._woke_all_ms = 0

@@ -5,7 +5,7 @@ behind a snapshot is kept until the receiver has caught up, within a bound (INVA
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from dkv.jobs.install_snapshot import Receiving, forget
@@ -102,8 +102,9 @@ class Snapshots:
         return len(self._sending)
 
     @property
-    def incoming_count(self) -> int:
-        return len(self._incoming)
+    def incoming(self) -> Collection[int]:
+        """The vBuckets that one comes in for."""
+        return self._incoming
 
     @property
     def patience_ms(self) -> int:

@@ -5,7 +5,7 @@ later term is: see `dkv.vbucket.staging`. What a former life of this node has le
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from dkv.jobs.receive_staged import ReceivingStaged, parse_staged
@@ -88,6 +88,13 @@ class Stagings:
         has_room = self.spreading is not None and self.spreading.has_room
         is_busy = has_room or self._coming or self._unconfirmed or self._offers
         return min(wait_ms, PATIENCE_MS) if is_busy else wait_ms
+
+    @property
+    def vbuckets(self) -> Collection[int]:
+        """Those with data of a restore that are not in place yet, or on their way."""
+        if self.is_restoring_here:
+            return self._vbuckets
+        return self._coming.keys() | {number for number, each in self._vbuckets.items() if each.replica.staged}
 
     def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None:
         """What another node has to say. Raises InvalidRequest."""

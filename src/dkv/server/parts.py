@@ -19,7 +19,7 @@ from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.node.raft_stats import raft_stats
-from dkv.node.stats import node_stats
+from dkv.node.stats import node_stats, turn_stats
 from dkv.ports.consensus import VOW_TICKS
 from dkv.server.clock import SystemRandom, suspended_too_ms
 from dkv.server.descriptors import connections_max, raise_limit
@@ -134,6 +134,7 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
     )
     services.measure(
         node=partial(node_stats, node),
+        turns=partial(turn_stats, node),
         edge=edge.stats,
         store=store.stats,
         consensus=consensus.stats,

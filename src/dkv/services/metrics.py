@@ -43,6 +43,7 @@ class NodeCollector(Collector):
 
     def __init__(self) -> None:
         self.node: Stats = _none
+        self.turns: Stats = _none
         self.edge: Stats = _none
         self.store: Stats = _none
         self.consensus: Stats = _none

@@ -10,15 +10,15 @@ from dkv.cluster.formation import Standing
 from dkv.ports.consensus import Consensus
 from dkv.ports.edge import Edge
 from dkv.ports.store import Store
-from dkv.services.calls import Accept
+from dkv.services.calls import Accept, parse_each
 from dkv.services.discovery_node import NodeIdentity
 from dkv.services.metrics import Stats
 from dkv.services.turn import Turn
-from dkv.vbucket.replica import Replica
+from dkv.services.vbuckets import VBuckets, first_and_summary, page
 from dkv.wire import messages as wire
 from dkv.wire import methods
 
-Parts = tuple[Edge, Consensus, Store, Replica]
+Parts = tuple[Edge, Consensus, Store, VBuckets]
 
 
 class NodeStatusService:
@@ -28,23 +28,26 @@ class NodeStatusService:
         self,
         identity: NodeIdentity,
         is_serving: Callable[[], bool],
-        node_stats: Stats,
+        turn_stats: Stats,
         raft_stats: Stats = dict,
         standing: Standing | None = None,
     ) -> None:
         """`standing`: of a node of a cluster."""
         self.identity: NodeIdentity = identity
-        self._is_serving, self._node_stats, self._raft_stats = is_serving, node_stats, raft_stats
+        self._is_serving, self._turn_stats, self._raft_stats = is_serving, turn_stats, raft_stats
         self._standing = standing
         self._parts: Parts | None = None
         self._started_ms: int | None = None
         self._monotonic_ms = 0
-        self.accepts: dict[int, Accept] = {methods.GET_NODE_STATUS: self.get_node_status}
+        self.accepts: dict[int, Accept] = {
+            methods.GET_NODE_STATUS: self.get_node_status,
+            methods.GET_VBUCKETS: self.get_vbuckets,
+        }
         """By method number."""
 
-    def observe(self, edge: Edge, consensus: Consensus, store: Store, replica: Replica) -> None:
+    def observe(self, edge: Edge, consensus: Consensus, store: Store, vbuckets: VBuckets) -> None:
         """The parts of the node that it speaks of."""
-        self._parts = edge, consensus, store, replica
+        self._parts = edge, consensus, store, vbuckets
 
     def beat(self, monotonic_ms: int) -> None:
         """Once a turn."""
@@ -57,6 +60,18 @@ class NodeStatusService:
         reply = self.status(turn.log_time).SerializeToString()
         turn.reply_ids += call_ids
         turn.replies += [reply] * len(call_ids)
+
+    def get_vbuckets(self, call_ids: Sequence[int], messages: Sequence[bytes], turn: Turn) -> None:
+        """GetVBucketsRequest. Of a node without parts: none."""
+        ids, requests = parse_each(wire.GetVBucketsRequest.FromString, call_ids, messages, turn)
+        turn.reply_ids += ids
+        turn.replies += [self._page(request).SerializeToString() for request in requests]
+
+    def _page(self, request: wire.GetVBucketsRequest) -> wire.GetVBucketsResponse:
+        if self._parts is None:
+            return wire.GetVBucketsResponse()
+        *_, vbuckets = self._parts
+        return page(self.identity, vbuckets, request)
 
     def status(self, now_ms: int) -> wire.GetNodeStatusResponse:
         """All of it, as of this turn."""
@@ -74,33 +89,18 @@ class NodeStatusService:
             dcId=known.dc_id,
         )
         if self._parts is not None:
-            edge, consensus, store, replica = self._parts
-            reply.vBuckets.append(vbucket_status(known, consensus, replica))
+            edge, consensus, store, vbuckets = self._parts
+            first, summary = first_and_summary(known, vbuckets)
+            reply.vBuckets.append(first)
+            reply.summary.CopyFrom(summary)
             reply.storage.CopyFrom(storage_status(known, store))
             reply.log.CopyFrom(log_status(consensus.stats()))
             reply.edge.CopyFrom(edge_status(edge.stats()))
-        if numbers := self._node_stats():
+        if numbers := self._turn_stats():
             reply.turns.CopyFrom(turn_status(numbers))
         if self._standing is not None and "peers" in (raft := self._raft_stats()):
             reply.cluster.CopyFrom(cluster_status(self._standing, raft))
         return reply
-
-
-def vbucket_status(known: NodeIdentity, consensus: Consensus, replica: Replica) -> wire.VBucketStatus:
-    raft: Mapping[str, Any] = consensus.status(replica.vbucket)
-    return wire.VBucketStatus(
-        database=known.database,
-        vBucket=known.vbucket,
-        historyId=replica.history_id,
-        raftRole=raft["role"],
-        term=raft["term"],
-        appliedIndex=replica.applied_index,
-        commitIndex=raft["commit"],
-        changeNumber=replica.change_number,
-        oldestChangeNumber=replica.earliest_change,
-        logTime=replica.log_time,
-        earliestExpiry=replica.earliest_expiry or 0,
-    )
 
 
 def storage_status(known: NodeIdentity, store: Store) -> wire.StorageStatus:

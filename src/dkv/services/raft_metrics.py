@@ -14,6 +14,8 @@ RAFT = (
     Family("awake", "dkv_raft_groups_awake", _GAUGE, "Of them, those that do not sleep."),
     Family("led", "dkv_raft_groups_led", _GAUGE, "Of them, those led here."),
     Family("leaderless", "dkv_raft_groups_without_leader", _GAUGE, "Of them, those that know of no leader."),
+    Family("lagging", "dkv_raft_groups_lagging", _GAUGE, "Of those led here, those with a replica far behind."),
+    Family("stuck", "dkv_raft_groups_needing_snapshot", _GAUGE, "Groups that lack what a restore has brought."),
     Family("elections", "dkv_raft_elections", _COUNTER, "Elections begun here."),
     Family("leader_changes", "dkv_raft_leader_changes", _COUNTER, "Times that a group here got another leader."),
     Family("proposals", "dkv_raft_proposals", _COUNTER, "Entries proposed here."),

@@ -55,7 +55,7 @@ class Services:
         self.node_status: NodeStatusService = NodeStatusService(
             identity,
             lambda: self.health.is_serving,
-            lambda: self.metrics.sources.node(),
+            lambda: self.metrics.sources.turns(),
             lambda: self.metrics.sources.raft(),
             standing,
         )
@@ -126,14 +126,17 @@ class Services:
         self,
         *,
         node: Stats | None = None,
+        turns: Stats | None = None,
         edge: Stats | None = None,
         store: Stats | None = None,
         consensus: Stats | None = None,
         raft: Stats | None = None,
     ) -> None:
-        """Where /metrics reads; each is a `stats` function of a port, or of the node."""
+        """Where /metrics reads; each is a `stats` function of a port, or of the node; `turns` are those of its
+        thread alone."""
         sources = self.metrics.sources
         sources.node = node or sources.node
+        sources.turns = turns or sources.turns
         sources.edge = edge or sources.edge
         sources.store = store or sources.store
         sources.consensus = consensus or sources.consensus

@@ -957,6 +957,7 @@ class GetNodeStatusResponse(Message):
     edge: EdgeStatus
     turns: TurnStatus
     cluster: ClusterStatus
+    summary: VBucketsSummary
     def __init__(
         self,
         *,
@@ -976,6 +977,41 @@ class GetNodeStatusResponse(Message):
         edge: EdgeStatus | None = ...,
         turns: TurnStatus | None = ...,
         cluster: ClusterStatus | None = ...,
+        summary: VBucketsSummary | None = ...,
+    ) -> None: ...
+
+class VBucketsSummary(Message):
+    count: int
+    led: int
+    changes: int
+    changesKept: int
+    historyBytes: int
+    sessions: int
+    leastHistory: VBucketStatus
+    conditions: RepeatedCompositeFieldContainer[ConditionCount]
+    notable: RepeatedCompositeFieldContainer[VBucketStatus]
+    def __init__(
+        self,
+        *,
+        count: int | None = ...,
+        led: int | None = ...,
+        changes: int | None = ...,
+        changesKept: int | None = ...,
+        historyBytes: int | None = ...,
+        sessions: int | None = ...,
+        leastHistory: VBucketStatus | None = ...,
+        conditions: Iterable[ConditionCount] | None = ...,
+        notable: Iterable[VBucketStatus] | None = ...,
+    ) -> None: ...
+
+class ConditionCount(Message):
+    condition: int
+    count: int
+    def __init__(
+        self,
+        *,
+        condition: int | None = ...,
+        count: int | None = ...,
     ) -> None: ...
 
 class ClusterStatus(Message):
@@ -1040,6 +1076,15 @@ class VBucketStatus(Message):
     CANDIDATE: int
     LEADER: int
     PRE_CANDIDATE: int
+    Condition: EnumTypeWrapper
+    NO_LEADER: int
+    CATCHING_UP: int
+    REMOVED: int
+    NEEDS_SNAPSHOT: int
+    RECEIVES_SNAPSHOT: int
+    RESTORING: int
+    CLOCK_DISBELIEVED: int
+    REPLICA_LAGS: int
     database: str
     vBucket: str
     historyId: bytes
@@ -1051,6 +1096,12 @@ class VBucketStatus(Message):
     oldestChangeNumber: int
     logTime: int
     earliestExpiry: int
+    number: int
+    leader: int
+    historyBytes: int
+    sessions: int
+    lagEntries: int
+    conditions: RepeatedScalarFieldContainer[int]
     def __init__(
         self,
         *,
@@ -1065,6 +1116,34 @@ class VBucketStatus(Message):
         oldestChangeNumber: int | None = ...,
         logTime: int | None = ...,
         earliestExpiry: int | None = ...,
+        number: int | None = ...,
+        leader: int | None = ...,
+        historyBytes: int | None = ...,
+        sessions: int | None = ...,
+        lagEntries: int | None = ...,
+        conditions: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class GetVBucketsRequest(Message):
+    first: int
+    limit: int
+    isNotable: bool
+    def __init__(
+        self,
+        *,
+        first: int | None = ...,
+        limit: int | None = ...,
+        isNotable: bool | None = ...,
+    ) -> None: ...
+
+class GetVBucketsResponse(Message):
+    vBuckets: RepeatedCompositeFieldContainer[VBucketStatus]
+    next: int
+    def __init__(
+        self,
+        *,
+        vBuckets: Iterable[VBucketStatus] | None = ...,
+        next: int | None = ...,
     ) -> None: ...
 
 class StorageStatus(Message):

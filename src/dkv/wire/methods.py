@@ -17,6 +17,7 @@ REFLECTION_PATH = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 REFLECTION_ALPHA_PATH = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 GET_STATUS_PATH = "/dkv.serverpb.DKVDiscoveryNode/GetStatus"
 GET_NODE_STATUS_PATH = "/dkv.v1.Status/GetNodeStatus"
+GET_VBUCKETS_PATH = "/dkv.v1.Status/GetVBuckets"
 STREAM_CHANGES_PATH = "/dkv.v1.Feed/StreamChanges"
 BACKUP_PATH = "/dkv.serverpb.DKVBackupRestore/Backup"
 RESTORE_PATH = "/dkv.serverpb.DKVBackupRestore/Restore"
@@ -54,6 +55,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     (REFLECTION_ALPHA_PATH, CONVERSATION),
     (GET_STATUS_PATH, UNARY),
     (GET_NODE_STATUS_PATH, UNARY),
+    (GET_VBUCKETS_PATH, UNARY),
     (STREAM_CHANGES_PATH, REPLY_STREAM),
     (BACKUP_PATH, UNARY),
     (RESTORE_PATH, UNARY),
@@ -90,6 +92,7 @@ METHODS: tuple[tuple[str, int], ...] = (
     REFLECTION_ALPHA,
     GET_STATUS,
     GET_NODE_STATUS,
+    GET_VBUCKETS,
     STREAM_CHANGES,
     BACKUP,
     RESTORE,

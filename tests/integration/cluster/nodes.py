@@ -209,10 +209,10 @@ class Cluster:
         """What this node has by itself."""
         return {pair.key: pair.value for pair in self.client(server).all("Iterate")}
 
-    def applied(self, server: Server) -> tuple[int, bytes]:
-        """How far its first vBucket is: number and history."""
-        (status,) = self.client(server).all("GetNodeStatus", on="dkv.v1.Status")
-        return status.vBuckets[0].changeNumber, status.vBuckets[0].historyId
+    def applied(self, server: Server) -> list[tuple[int, int, bytes]]:
+        """How far each of its vBuckets is: change number and history."""
+        (page,) = self.client(server).all("GetVBuckets", on="dkv.v1.Status")
+        return [(each.number, each.changeNumber, each.historyId) for each in page.vBuckets]
 
     def check_equal_at_rest(self) -> None:
         """All replicas come to have the same rows under the same numbers. Nobody may write meanwhile."""

@@ -130,7 +130,7 @@ def test_status_of_a_cluster_with_a_node_down_says_what_that_means(
     assert lines[:3] == [
         "cluster prod: 2 of 3 nodes answer, leader a:1",
         "! c:1 does not answer: no route",
-        "! no other node may fail: vBuckets 1 would have no majority",
+        "! no other node may fail: vBucket 1 would have no majority",
     ]
     assert lines[-1].split(maxsplit=1) == ["c:1", "no answer: no route"]
 
@@ -144,8 +144,8 @@ def test_status_of_a_cluster_that_takes_no_writes_ends_with_1(
     assert run(nodes, "status", "--json") == 1
     document = json.loads(capfd.readouterr().out)
     assert document["problems"][:2] == [
-        "no leader: vBuckets 1",
-        "too few nodes answer for a majority: vBuckets 1",
+        "no leader: vBucket 1",
+        "too few nodes answer for a majority: vBucket 1",
     ]
     assert [(each["address"], each["answers"]) for each in document["nodes"]] == [
         ("a:1", False),

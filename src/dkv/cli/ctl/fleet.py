@@ -77,6 +77,20 @@ class Fleet:
         self._asked = {look.node: self._asked[look.node] if look.status else look.address for look in nodes}
         return Look(cluster, sorted(nodes, key=lambda look: look.address))
 
+    def vbuckets(self) -> Sequence[tuple[int, str, list[pb.VBucketStatus] | str]]:
+        """(node, address, its vBuckets, or why it does not say), by address."""
+        nodes = self.look().nodes
+        asked = self._pool.map(self._vbuckets_of, nodes)
+        return [(each.node, each.address, answer) for each, answer in zip(nodes, asked, strict=True)]
+
+    def _vbuckets_of(self, look: NodeLook) -> list[pb.VBucketStatus] | str:
+        if look.status is None:
+            return look.why
+        try:
+            return vbuckets_of(self._clients[self._asked[look.node]])
+        except DkvError as error:
+            return str(error)
+
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         for client in self._clients.values():
@@ -105,6 +119,18 @@ class Fleet:
         if view.node != node:
             return NodeLook(node, address, None, f"another node is there, {view.node:x}"), None
         return NodeLook(node, address, status, taken_s=taken_s), view
+
+
+def vbuckets_of(client: Client) -> list[pb.VBucketStatus]:
+    """All that a node has, page by page. Raises DkvError."""
+    found: list[pb.VBucketStatus] = []
+    first = 1
+    while first:
+        request = pb.GetVBucketsRequest(first=first)
+        page = pb.GetVBucketsResponse.FromString(client.call(methods.GET_VBUCKETS_PATH, request.SerializeToString()))
+        found += page.vBuckets
+        first = page.next
+    return found
 
 
 def members_of(client: Client, vbucket: int) -> pb.GetMembersResponse:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from dkv.cli.ctl.fleet import Look, NodeLook
 from dkv.cli.ctl.rates import MethodRate, Rates, method_name
 from dkv.cli.ctl.units import bytes_text, count_text, latency_text, span_text
+from dkv.cli.ctl.vbucket_text import condition_lines, vbuckets_text
+from dkv.cluster.group import FAR_BEHIND_ENTRIES, UNHEARD
 from dkv.services.histogram import Histogram
 from dkv.wire import messages as pb
 from dkv.wire.methods import METHODS, UNARY
 
-UNHEARD = 1 << 62
-"""Entries of lag of a replica that has never answered its leader."""
-FAR_BEHIND_ENTRIES = 10_000
-"""Worth a sentence: a second of full load."""
+_TOLD_OTHERWISE = frozenset(("NO_LEADER", "CATCHING_UP", "REMOVED", "RECEIVES_SNAPSHOT", "REPLICA_LAGS"))
+"""Of the conditions of a node's vBuckets: what the groups, the lags and who serves say better."""
 _UNARY = frozenset(method_name(path) for path, mode in METHODS if mode == UNARY)
 _ADDRESS_WIDTH_MIN = 16
 
@@ -124,7 +124,7 @@ def leader_text(look: Look, vbuckets: int) -> str:
     if vbuckets == 1:
         return f"leader {leaders[0]}" if leaders else "no leader"
     led = sum(each.leads for each in look.cluster.nodes)
-    return f"{vbuckets} vBuckets, {led} of them led, by {len(leaders)} nodes"
+    return f"{vbuckets} vBuckets, {led} of them led, by {len(leaders)} node{'s' * (len(leaders) != 1)}"
 
 
 def problems(look: Look, rows: Mapping[int, Row]) -> Iterator[str]:
@@ -132,17 +132,17 @@ def problems(look: Look, rows: Mapping[int, Row]) -> Iterator[str]:
     answered, addresses = rows.keys(), {each.node: each.address for each in look.nodes}
     leaderless = [group.vBucket for group in look.cluster.groups if not group.leader]
     if leaderless:
-        yield f"no leader: vBuckets {_numbers(leaderless)}"
+        yield f"no leader: {_named(look, leaderless)}"
     lost, tight = _quorums(look, frozenset(answered))
     if lost:
-        yield f"too few nodes answer for a majority: vBuckets {_numbers(lost)}"
+        yield f"too few nodes answer for a majority: {_named(look, lost)}"
     for each in look.nodes:
         if each.status is None:
             yield f"{each.address} does not answer: {each.why}"
         elif not each.status.isServing:
             yield f"{each.address} does not serve"
     if tight:
-        yield f"no other node may fail: vBuckets {_numbers(tight)} would have no majority"
+        yield f"no other node may fail: {_named(look, tight)} would have no majority"
     for node, row in rows.items():
         for peer in row.status.cluster.peers:
             if not peer.isUp and peer.node in answered:
@@ -150,6 +150,9 @@ def problems(look: Look, rows: Mapping[int, Row]) -> Iterator[str]:
         if row.lag is not None and row.lag > FAR_BEHIND_ENTRIES:
             far = "has not answered its leader" if row.lag >= UNHEARD else f"is {count_text(row.lag)} entries behind"
             yield f"{addresses[node]} {far}"
+
+        for line in condition_lines(row.status.summary, besides=_TOLD_OTHERWISE):
+            yield f"{addresses[node]}: {line}"
 
 
 def is_broken(look: Look, rows: Mapping[int, Row]) -> bool:
@@ -170,9 +173,11 @@ def _quorums(look: Look, answered: frozenset[int]) -> tuple[list[int], list[int]
     return lost, tight
 
 
-def _numbers(found: Sequence[int]) -> str:
+def _named(look: Look, found: Sequence[int]) -> str:
     """A few of many."""
-    return ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    if len(found) == len(look.cluster.groups) > 1:
+        return f"all {len(found)} vBuckets"
+    return vbuckets_text(found)
 
 
 def methods_together(rates: Sequence[Rates]) -> list[MethodRate]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dkv.cli.ctl.invocation import Session, UsageError
+from dkv.cluster.group import UNHEARD
 from dkv.wire import messages as pb
 from dkv.wire import methods
 from dkv.wire.fields import to_fields
 
 GROUPS_SHOWN = 20
 """Of those in which nothing is wrong."""
-UNHEARD = 1 << 62
-"""Entries of lag of a replica that has never answered."""
 
 
 def members(session: Session, words: list[bytes]) -> None:
     """As the nodes see them together: how far a replica lags its leader alone knows."""
     from dkv.cli.ctl.fleet import Fleet  # Loaded by those who look.
 
-    vbucket = _vbucket(words[0]) if words else 0
+    vbucket = parse_vbucket(words[0]) if words else 0
     fleet = Fleet(session)
     try:
         fleet.find()
@@ -37,7 +36,7 @@ def leader(session: Session, words: list[bytes]) -> None:
     """leader transfer NODE [VBUCKET]"""
     if words[0] != b"transfer":
         raise UsageError(f"leader: expected transfer, not {words[0].decode(errors='replace')!r}")
-    vbucket = _vbucket(words[2]) if len(words) > 2 else 0
+    vbucket = parse_vbucket(words[2]) if len(words) > 2 else 0
     request = pb.TransferLeadershipRequest(node=words[1].decode(errors="replace"), vBucket=vbucket)
     session.client.call(methods.TRANSFER_LEADERSHIP_PATH, request.SerializeToString())
     session.result({"ok": True}, "OK")
@@ -104,7 +103,7 @@ def _is_sent(replica: pb.ReplicaStatus) -> bool:
     return replica.HasField("snapshotBytesSent")
 
 
-def _vbucket(word: bytes) -> int:
+def parse_vbucket(word: bytes) -> int:
     if not word.isdigit() or not 0 < int(word) < 1 << 32:
         raise UsageError(f"a vBucket is a number from 1 on, not {word.decode(errors='replace')!r}")
     return int(word)

@@ -16,6 +16,13 @@ def node_status(session: Session) -> pb.GetNodeStatusResponse:
 def status_fields(status: pb.GetNodeStatusResponse) -> dict[str, object]:
     """For --json: all of the message, with history ids as people write them, in hexadecimal."""
     fields = to_fields(status)
-    for each in fields["vBuckets"]:
+    summary = fields.get("summary") or {}
+    least = [summary["leastHistory"]] if summary.get("leastHistory") else []
+    for each in [*fields["vBuckets"], *summary.get("notable", ()), *least]:
         each["historyId"] = each["historyId"].hex()
     return fields
+
+
+def vbucket_fields(status: pb.VBucketStatus) -> dict[str, object]:
+    """For --json: the same of one vBucket."""
+    return to_fields(status) | {"historyId": status.historyId.hex()}

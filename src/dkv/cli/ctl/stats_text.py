@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from dkv.cli.ctl.rates import MethodRate, method_rates
 from dkv.cli.ctl.units import bytes_text, count_text, latency_text, span_text
+from dkv.cli.ctl.vbucket_text import states, summary_rows
 from dkv.wire import messages as pb
 
 _LABEL_WIDTH = 12
@@ -42,8 +43,11 @@ def _rows(status: pb.GetNodeStatusResponse) -> Iterator[tuple[str, str]]:
     yield "address", f"gRPC {status.address}, HTTP {status.httpAddress}"
     if status.HasField("storage"):
         yield from _storage_rows(status.storage, status.folder)
-    for vbucket in status.vBuckets:
-        yield from _vbucket_rows(vbucket)
+    if status.summary.count > 1:
+        yield from summary_rows(status.summary)
+    else:
+        for vbucket in status.vBuckets:
+            yield from _vbucket_rows(vbucket)
     if status.HasField("log"):
         yield "log", _log_text(status.log)
     if status.HasField("turns"):
@@ -79,6 +83,8 @@ def _vbucket_rows(vbucket: pb.VBucketStatus) -> Iterator[tuple[str, str]]:
     kept = f"kept from {count_text(oldest)} on" if oldest <= vbucket.changeNumber else "none kept"
     yield "  changes", f"{count_text(vbucket.changeNumber)}, {kept}, history {vbucket.historyId.hex()}"
     yield "  log time", time_text(vbucket.logTime)
+    if vbucket.conditions:
+        yield "  !", states(vbucket.conditions)
     if vbucket.earliestExpiry:
         yield "  expiry", f"the next key not before {time_text(vbucket.earliestExpiry)}"
 

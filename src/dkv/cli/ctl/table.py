@@ -56,6 +56,12 @@ def _watch(session: Session, words: list[bytes]) -> None:
     watch(session, words)
 
 
+def _vbuckets(session: Session, words: list[bytes]) -> None:
+    from dkv.cli.ctl.vbuckets import vbuckets
+
+    vbuckets(session, words)
+
+
 _SCAN = '"*" | prefix [startKey]'
 _SCAN_FAILURE = "Unable to perform iteration. Error: {error}"
 
@@ -103,6 +109,8 @@ COMMANDS = (
             "Unable to get the status. Error: {error}", 0, 0, takes_value=False),
     Command("members", "", "[vBucket]", "print the nodes of the cluster, who leads, who lags", members.members,
             "Unable to get the members. Error: {error}", 0, 1, takes_value=False),
+    Command("vbuckets", "", "[vBucket]", "print all vBuckets: leader, history kept, what is wrong; or one on each node",
+            _vbuckets, "Unable to get the vBuckets. Error: {error}", 0, 1, takes_value=False),
     Command("leader", "", "transfer node [vBucket]", "have another node, by its address, lead all vBuckets or one",
             members.leader, "Unable to transfer leadership. Error: {error}", 2, 3),
     Command("replaceNode", "", "nexusUrl newUrl", "put a node that waits to be added in the place of another",

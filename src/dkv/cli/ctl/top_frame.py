@@ -31,10 +31,17 @@ def _summary(status: pb.GetNodeStatusResponse, r: Rates) -> Iterator[str]:
                f"mean {latency_text(r.turn_seconds_mean)}", f"{r.calls_per_turn:.1f} calls each")  # fmt: skip
     yield _row("syncs", f"{count_text(r.syncs)}/s", f"mean {latency_text(r.sync_seconds_mean)}",
                f"longest {latency_text(log.syncSecondsMax)}", f"queued {bytes_text(log.queuedBytes)}")  # fmt: skip
-    for vbucket in status.vBuckets:
-        role = vbucket.RaftRole.Name(vbucket.raftRole).lower()
-        yield _row("changes", f"{count_text(r.changes)}/s", f"latest {count_text(vbucket.changeNumber)}",
-                   f"oldest {count_text(vbucket.oldestChangeNumber)}", f"{role}, term {vbucket.term}")  # fmt: skip
+    if status.summary.count > 1:
+        whole = status.summary
+        ill = max((each.count for each in whole.conditions), default=0)
+        yield _row("changes", f"{count_text(r.changes)}/s", f"all {count_text(whole.changes)}",
+                   f"kept {count_text(whole.changesKept)}",
+                   f"leads {whole.led} of {whole.count} vBuckets" + f", {ill} want a look" * bool(ill))  # fmt: skip
+    else:
+        for vbucket in status.vBuckets:
+            role = vbucket.RaftRole.Name(vbucket.raftRole).lower()
+            yield _row("changes", f"{count_text(r.changes)}/s", f"latest {count_text(vbucket.changeNumber)}",
+                       f"oldest {count_text(vbucket.oldestChangeNumber)}", f"{role}, term {vbucket.term}")  # fmt: skip
     yield _row("network", f"{count_text(edge.connections)} conns", f"streams {count_text(edge.streams)}",
                f"iterates {count_text(status.turns.openIterates)}", f"pressure {pressure_text(storage)}")  # fmt: skip
     yield _row("disk", f"{bytes_text(storage.freeBytes)} free", f"files {bytes_text(storage.filesBytes)}",

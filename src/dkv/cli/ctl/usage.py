@@ -11,7 +11,8 @@ _TAIL = """\
 Options
   -a, --dkvAddr HOST:PORT,...     the server, or nodes of a cluster, the first that is there [127.0.0.1:8080]
       --authority NAME            sent as :authority, for proxies
-      --limit COUNT               of iter, keys and watch: stop after so many [0, all]; of top: after so many pictures
+      --limit COUNT               of iter, keys and watch: stop after so many [0, all]; of top: after so many pictures;
+                                  of vbuckets: show so many in which all is well [20]
       --from NUMBER               of watch: the first change to print [those to come]
       --vbucket NUMBER            of watch: of this vBucket only; --from beyond 1 is of one [0, all]
       --until NUMBER|TIME         of restore: to the state after this change, or at this time (2026-01-31T15:00, local

@@ -122,7 +122,7 @@ class Member(Machine):
     def has_snapshot_under_way(self) -> bool:
         """Out or in."""
         transfers = self._transfers
-        return transfers is not None and transfers.outgoing_count + transfers.incoming_count > 0
+        return transfers is not None and bool(transfers.outgoing_count or transfers.incoming)
 
     def any_row(self, rng: Random) -> bytes | None:
         """The key of some row that a client could read; None: there is none."""
