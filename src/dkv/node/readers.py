@@ -230,7 +230,7 @@ class Readers:
     def _small_share(self, part: Part, waited_ms: int, readers: int) -> int:
         """What a reader gets beside other work."""
         applied = int((part.hosted.replica.change_number - part.fed_number) * BUSY_SHARE)
-        return BUSY_CHANGES_MIN + max(applied, BUSY_CHANGES_PER_MS * waited_ms // readers)
+        return max(BUSY_CHANGES_MIN, applied, BUSY_CHANGES_PER_MS * waited_ms // readers)
 
     def _give(self, part: Part, turn: Turn, now: Now, changes_max: int) -> int:
         """What is at hand, up to a slice; returns how many changes that were looked at."""

@@ -372,7 +372,7 @@ def test_reader_far_behind_gets_its_small_share_also_between_two_batches_of_writ
         turn = readers.Turn(0)
         home.node.readers.feed(turn, [1], now, is_busy=at % 2 == 0)
         given += sum(len(pb.StreamChangesResponse.FromString(each).changes) for _, (each,) in turn.items)
-    share = readers.BUSY_CHANGES_MIN + readers.BUSY_CHANGES_PER_MS * readers.BUSY_INTERVAL_MS
+    share = max(readers.BUSY_CHANGES_MIN, readers.BUSY_CHANGES_PER_MS * readers.BUSY_INTERVAL_MS)
     assert 50 <= given < 5 * share + 50  # one more, as it had waited before the first
 
 
