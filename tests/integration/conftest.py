@@ -42,6 +42,8 @@ class Server:
         """What the other nodes of its cluster call it."""
         self.prefix: tuple[str, ...] = ()
         """Of the command: where to run it."""
+        self.program: tuple[str, ...] = ("-m", "dkv.cli.dkvsrv")
+        """What Python runs."""
         self.source = ROOT / "src"
         """The release that it is of."""
         self.process: subprocess.Popen[bytes] | None = None
@@ -52,7 +54,7 @@ class Server:
 
     def launch(self) -> "Server":
         """Starts the process, and waits for nothing."""
-        command = [*self.prefix, sys.executable, "-m", "dkv.cli.dkvsrv", "--db-folder", str(self.folder)]
+        command = [*self.prefix, sys.executable, *self.program, "--db-folder", str(self.folder)]
         command += ["--listen-addr", self.address, "--http-listen-addr", f"127.0.0.1:{free_port()}", *self.flags]
         environment = {**os.environ, "PYTHONPATH": str(self.source)}
         with open(self.log, "wb") as log:

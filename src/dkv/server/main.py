@@ -17,6 +17,7 @@ from dkv.model.errors import (
     InvariantBroken,
     StorageFailed,
 )
+from dkv.ports.clock import Clock
 from dkv.server.addresses import listen_addresses, reachable
 from dkv.server.clock import SystemClock, SystemRandom
 from dkv.server.conditions import disbelieved, named
@@ -32,15 +33,17 @@ from dkv.server.signals import Signals
 from dkv.settings import Settings
 
 EXIT_OK, EXIT_FAILED = 0, 1
+SYSTEM_CLOCK = SystemClock()
 
 
-def run(settings: Settings, warnings: list[str]) -> int:
-    """Serve until a signal. Returns the exit status; every failure is one clear line on stderr."""
+def run(settings: Settings, warnings: list[str], clock: Clock = SYSTEM_CLOCK) -> int:
+    """Serve until a signal. Returns the exit status; every failure is one clear line on stderr. `clock`: what the node
+    takes for the time."""
     logs = Logs(settings.log_level, settings.log_format)
     for warning in warnings:
         logs.logger.warning("%s", warning)
     try:
-        return _serve(settings, logs)
+        return _serve(settings, logs, clock)
     except (FolderRefused, ClusterRefused, Corrupt, InvalidRequest) as refused:
         logs.refuse(f"dkvsrv: {refused}")
     except DkvError as failure:
@@ -53,11 +56,11 @@ def run(settings: Settings, warnings: list[str]) -> int:
     return EXIT_FAILED
 
 
-def _serve(settings: Settings, logs: Logs) -> int:
+def _serve(settings: Settings, logs: Logs, clock: Clock) -> int:
     signals, notifier, logger = Signals(), Notifier(), logs.logger
     started = time.monotonic()
     try:
-        parts = assemble(settings, Forming(signals, SystemClock(), SystemRandom(), logs.say, notifier))
+        parts = assemble(settings, Forming(signals, clock, SystemRandom(), logs.say, notifier))
     except Stopped:
         logs.say(f"[WARN] Caught signal: {signals.caught}. Shutting down...", level="warn")
         return EXIT_OK

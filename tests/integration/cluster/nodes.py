@@ -145,8 +145,9 @@ class Cluster:
         return leader, [server for server in self.servers if server is not leader]
 
     def settle(self) -> None:
-        """Every node answers a read that must see everything, and takes a write."""
+        """Every node knows a leader of every vBucket, answers a read that must see everything, and takes a write."""
         for server in self.servers:
+            eventually(lambda: all(group.leader for group in self.members(server).groups))  # noqa: B023
             client = self.client(server)
             eventually(lambda: client("Get", key=b"settled", readConsistency=LINEARIZABLE, timeout=2))  # noqa: B023
             eventually(lambda: client("Put", key=b"settled", value=b"", timeout=2))  # noqa: B023
