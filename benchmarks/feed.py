@@ -1,8 +1,8 @@
 """How fast one reader of the change feed gets from the first change to the latest, and what others lose meanwhile.
 
 The reader is grpcio and protobuf in a process of its own, which parses every change and checks that no number is left
-out. Puts are measured without and with such a reader in turns: it begins at the first change each time, and when it has
-caught up it follows what is being put. Gets are measured beside a crowd that takes the whole history over and over:
+out. The history is of Puts, 128 in flight. More of them are measured without and with such a reader in turns: it begins
+at the first change each time, and when it has caught up it follows what is being put. Gets are measured beside a crowd that takes the whole history over and over:
 streams of h2load, which costs little itself, as a hundred such readers would leave the server no core to run on.
 """
 
@@ -28,6 +28,7 @@ from load import LoadFailed, Measured, h2load_in_background
 from peers import ROOT, Dkv, Load, raise_open_files_limit
 
 LOAD = Load(8, 16)
+FILL_SECONDS = 2.0
 GETS_PER_SECOND = 4_000
 CROWD = 100
 CROWD_P50_MS_MAX = 5.0
@@ -109,15 +110,17 @@ def result(process: "subprocess.Popen[str]") -> Read:
 
 
 def measure(
-    dkv: Dkv, keys: int, rounds: int, seconds: float
+    dkv: Dkv, changes: int, rounds: int, seconds: float
 ) -> tuple[list[Read], list[float], list[float], list[Read]]:
-    """(reads of all keys, Puts a second alone, the same beside a reader, what those readers got)."""
-    dkv.fill(0, keys)
-    reads = [result(reader(dkv.address, through=keys)) for _ in range(rounds)]
+    """(reads of the first changes, Puts a second alone, the same beside a reader, what those readers got)."""
+    put = dkv.calls["put"]
+    written = 0.0
+    while written < changes:
+        written += dkv.h2load(put, LOAD, FILL_SECONDS).per_second * FILL_SECONDS
+    reads = [result(reader(dkv.address, through=changes)) for _ in range(rounds)]
     alone: list[float] = []
     beside: list[float] = []
     followed: list[Read] = []
-    put = dkv.calls["put"]
     for _ in range(rounds):
         alone.append(dkv.h2load(put, LOAD, seconds).per_second)
         process = reader(dkv.address, seconds=seconds + 1)
@@ -149,7 +152,7 @@ def gets_beside(dkv: Dkv, readers: int, through: int, seconds: float) -> Measure
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keys", type=int, default=500_000)
+    parser.add_argument("--changes", type=int, default=500_000, help="of the history, at least")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement of Puts")
     parser.add_argument("--folder", type=Path, default=ROOT / ".build" / "bench-feed", help="emptied")
@@ -168,12 +171,12 @@ def main() -> int:
     dkv = Dkv(options.folder / "dkv", HISTORY)
     try:
         dkv.start()
-        reads, alone, beside, followed = measure(dkv, options.keys, options.rounds, options.seconds)
+        reads, alone, beside, followed = measure(dkv, options.changes, options.rounds, options.seconds)
         quiet = gets(dkv, options.seconds)
-        crowds = {count: gets_beside(dkv, count, options.keys, options.seconds) for count in (1, CROWD)}
+        crowds = {count: gets_beside(dkv, count, options.changes, options.seconds) for count in (1, CROWD)}
         rate, share = median(each.per_second for each in reads), median(beside) / median(alone)
         lines = [
-            f"| one reader from the first of {options.keys:,} changes, 100-byte values | {rate:,.0f} changes/s |",
+            f"| one reader from the first of {options.changes:,} changes, Puts of 100 bytes | {rate:,.0f} changes/s |",
             "|---|---:|",
             f"| Put, 128 in flight on 8 connections | {median(alone):,.0f}/s |",
             f"| the same beside a reader from the first change | {median(beside):,.0f}/s, {share:.2f} x |",
