@@ -2,8 +2,9 @@
 
 The reader is grpcio and protobuf in a process of its own, which parses every change and checks that no number is left
 out. The history is of Puts, 128 in flight. More of them are measured without and with such a reader in turns: it begins
-at the first change each time, and when it has caught up it follows what is being put. Gets are measured beside a crowd that takes the whole history over and over:
-streams of h2load, which costs little itself, as a hundred such readers would leave the server no core to run on.
+at the first change each time, and when it has caught up it follows what is being put. Gets are measured beside a
+crowd that takes the whole history over and over: streams of h2load, which costs little itself, as a hundred such
+readers would leave the server no core to run on.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 //! so no log.
 
 mod bell;
+mod changes;
 mod edge;
 #[cfg(unix)]
 mod log;
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bell::Bell>()?;
+    changes::register(module)?;
     edge::register(module)?;
     raft::register(module)?;
     #[cfg(unix)]

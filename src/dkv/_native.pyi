@@ -42,6 +42,11 @@ class Bell:
     def ring(self) -> None: ...
     def wait(self, timeout_ms: int) -> bool: ...
 
+def changes_of_puts(entry: bytes, first_number: int, log_time: int) -> tuple[bytes, int] | None:
+    """(the changes of an entry of the log as in a message of the feed, the number behind them), if it is nothing but
+    puts that stay for ever, MultiPuts among them. None: it has something else, or is damaged. That all of it took
+    effect is for the caller to know."""
+
 @final
 class EdgeServer:
     """A gRPC server (HTTP/2, one native thread) whose calls Python takes and answers in batches."""

@@ -50,6 +50,7 @@ class World:
     wire: list[Message] = field(default_factory=list)
     ids: int = 0
     clusters: int = 0
+    is_calm: bool = False
 
     def __post_init__(self) -> None:
         addresses = ADDRESSES[: self.count]
@@ -89,7 +90,7 @@ class World:
             return
         if not isinstance(step, Form | Adopt):
             return
-        if self.rng.random() < 0.2:
+        if self.crashes():
             place.is_up = False  # before the sync: nothing was written
             return
         if isinstance(step, Form):
@@ -98,7 +99,10 @@ class World:
         else:
             place.charter = step.charter
         place.formation = None
-        place.is_up = self.rng.random() > 0.2
+        place.is_up = not self.crashes()
+
+    def crashes(self) -> bool:
+        return not self.is_calm and self.rng.random() < 0.2
 
     def deliver(self, message: Message) -> None:
         asker = message.asker
@@ -146,6 +150,7 @@ class World:
 
     def calm(self) -> None:
         """No more faults: everybody is started, and everything arrives."""
+        self.is_calm = True
         for _ in range(10):
             for place in self.places.values():
                 if not place.is_up and not place.refused:

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dkv.model.commands import Command, Delete, Put
 from dkv.wire import feed
 from dkv.wire import messages as pb
 
@@ -14,25 +15,23 @@ values = st.binary(max_size=9) | st.sampled_from([b"v" * 127, b"v" * 128, b"v" *
 numbers = st.integers(128, 2**56) | st.sampled_from([128, 255, 16_383, 16_384])
 
 
-@given(numbers, st.lists(st.tuples(keys, values), max_size=300), u64)
-def test_plain_puts_have_the_bytes_of_the_message_class(
-    first: int, puts: list[tuple[bytes, bytes]], log_time: int
-) -> None:
-    """Also where the higher bits of the change number carry over within an entry, and among neighbours as long."""
+@given(numbers, st.lists(st.builds(Put, keys, values, st.just(0), st.none()), max_size=300), u64)
+def test_plain_puts_have_the_bytes_of_the_message_class(first: int, puts: list[Put], log_time: int) -> None:
+    """Also where the higher bits of the change number carry over within an entry."""
     expected = pb.StreamChangesResponse(
         changes=[
-            pb.Change(changeNumber=number, kind=pb.Change.PUT, key=key, value=value, logTime=log_time)
-            for number, (key, value) in enumerate(puts, first)
+            pb.Change(changeNumber=number, kind=pb.Change.PUT, key=put.key, value=put.value, logTime=log_time)
+            for number, put in enumerate(puts, first)
         ]
     )
     assert feed.plain_puts(first, puts, log_time) == expected.SerializeToString()
 
 
-@given(st.sampled_from([(b"k" * 16_384, b""), (b"k", b"v" * 16_384)]))
-def test_plain_puts_leave_all_else_to_others(odd: tuple[bytes, bytes]) -> None:
-    """A long key, a long value, a number of one byte."""
-    assert feed.plain_puts(1_000, [(b"k", b"v"), odd], 1) is None
-    assert feed.plain_puts(127, [(b"k", b"v")], 1) is None
+@given(st.sampled_from([Delete(b"k"), Put(b"k", b"v", 5), Put(b"k" * 16_384, b""), Put(b"k", b"v" * 16_384)]))
+def test_plain_puts_leave_all_else_to_others(odd: Command) -> None:
+    """A delete, an expiry, a long key, a long value, a number of one byte."""
+    assert feed.plain_puts(1_000, [Put(b"k", b"v"), odd], 1) is None
+    assert feed.plain_puts(127, [Put(b"k", b"v")], 1) is None
 
 
 @given(u64, st.sampled_from([1, 2, 3]), keys, values, keys | st.just(b""), u64 | st.just(0), u64)

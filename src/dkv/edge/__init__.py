@@ -2,9 +2,30 @@
 
 import sys
 
-from dkv._native import Bell, EdgeClient, EdgeLoopClient, EdgeServer, EdgeStream, PeerLinks, Raft, Relay
+from dkv._native import (
+    Bell,
+    EdgeClient,
+    EdgeLoopClient,
+    EdgeServer,
+    EdgeStream,
+    PeerLinks,
+    Raft,
+    Relay,
+    changes_of_puts,
+)
 
 if sys.platform != "win32":  # where nothing is kept on disk
     from dkv._native import Log
 
-__all__ = ["Bell", "EdgeClient", "EdgeLoopClient", "EdgeServer", "EdgeStream", "Log", "PeerLinks", "Raft", "Relay"]
+__all__ = [
+    "Bell",
+    "EdgeClient",
+    "EdgeLoopClient",
+    "EdgeServer",
+    "EdgeStream",
+    "Log",
+    "PeerLinks",
+    "Raft",
+    "Relay",
+    "changes_of_puts",
+]

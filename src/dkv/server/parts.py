@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dkv import __version__
 from dkv.cluster.formation import Standing
-from dkv.edge import Bell, EdgeServer, Log, Raft
+from dkv.edge import Bell, EdgeServer, Log, Raft, changes_of_puts
 from dkv.edge.consensus import NativeConsensus
 from dkv.edge.peers import Peers
 from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
@@ -97,7 +97,9 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
     ]
     free_bytes_min = settings.min_free_disk_bytes or 2 * settings.write_buffer_size + LOG_FILE_BYTES
     identity = _identity(settings, folder, free_bytes_min, standing)
-    services = Services(limits, identity, standing, has_fast_writes=settings.fast_writes)
+    services = Services(
+        limits, identity, standing, has_fast_writes=settings.fast_writes, changes_of_puts=changes_of_puts
+    )
     edge = EdgeServer(
         bell,
         services.methods,

@@ -8,7 +8,7 @@ A stream of several vBuckets is one stream to its caller, and to the node as man
 its messages has changes of one vBucket. How far all of them are is said at the beginning, and in progress marks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dkv.model.commands import Delete, DeleteRange, Put
 from dkv.model.errors import InvalidRequest
@@ -27,13 +27,15 @@ MESSAGE_BYTES = 256 << 10
 PROGRESS_INTERVAL_MS = 1_000
 PROGRESS_INTERVAL_MS_MIN = 100
 """The node looks at its readers at least as often."""
+ChangesOfPuts = Callable[[bytes, int, int], tuple[bytes, int] | None]
+"""(an entry of the log, its first number, its time) as `encode` has it; None unless it is puts that stay for ever."""
 
 
 class FeedService:
     """Stateless but for its limits. Never raises for what a caller sent."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, changes_of_puts: ChangesOfPuts) -> None:
+        self._limits, self._changes_of_puts = limits, changes_of_puts
         self.accepts: dict[int, Accept] = {methods.STREAM_CHANGES: self.stream_changes}
         """By method number."""
 
@@ -41,7 +43,7 @@ class FeedService:
         """StreamChangesRequest."""
         ids, requests = parse_each(self._parse, call_ids, messages, turn)
         for call_id, request in zip(ids, requests, strict=True):
-            turn.histories.append(history_request(call_id, request))
+            turn.histories.append(history_request(FeedCall(call_id, request, self._changes_of_puts), request))
 
     def _parse(self, message: bytes) -> wire.StreamChangesRequest:
         request = wire.StreamChangesRequest.FromString(message)
@@ -65,14 +67,14 @@ def check_positions(request: wire.StreamChangesRequest) -> None:
         raise InvalidRequest(f"a position of another vBucket than {request.vBucket}, which was asked for")
 
 
-def history_request(call_id: int, request: wire.StreamChangesRequest) -> HistoryRequest:
+def history_request(call: "FeedCall", request: wire.StreamChangesRequest) -> HistoryRequest:
     """A reader of what was asked for."""
     number = None if request.fromNow else request.fromChangeNumber or 1
     return HistoryRequest(
-        call_id,
+        call.call_id,
         request.vBucket,
         Start(number, request.historyId),
-        FeedCall(call_id, request),
+        call,
         {each.vBucket: Start(each.nextChangeNumber or 1, each.historyId) for each in request.positions},
         belongs_to_one=bool((number or 0) > 1 or request.historyId or request.throughChangeNumber),
     )
@@ -83,8 +85,9 @@ class FeedCall:
 
     is_stream = True
 
-    def __init__(self, call_id: int, request: wire.StreamChangesRequest) -> None:
+    def __init__(self, call_id: int, request: wire.StreamChangesRequest, changes_of_puts: ChangesOfPuts) -> None:
         self.call_id: int = call_id
+        self.changes_of_puts: ChangesOfPuts = changes_of_puts
         self._prefix, self._through = request.keyPrefix, request.throughChangeNumber
         self._interval_ms = max(request.progressIntervalMs or PROGRESS_INTERVAL_MS, PROGRESS_INTERVAL_MS_MIN)
         self._is_merged = False
@@ -136,7 +139,7 @@ class FeedJob:
         return self._bytes >= MESSAGE_BYTES
 
     def add(self, entry: EntryChanges, next_number: int) -> int:
-        data, behind = entry.encoded or encode(entry)
+        data, behind = entry.encoded or encode(entry, self._call.changes_of_puts)
         if self._prefix or next_number > entry.first_number or 0 < self._through < behind - 1:
             data, behind = self._some(entry, next_number)
         if data:
@@ -173,16 +176,20 @@ class FeedJob:
         turn.finished.append((self._call.call_id, 0, "", b"", -1))
 
 
-def encode(entry: EntryChanges) -> tuple[bytes, int]:
+def by_commands(logged: bytes, first_number: int, log_time: int) -> None:
+    """Knows no short way: every entry is taken apart."""
+
+
+def encode(entry: EntryChanges, changes_of_puts: ChangesOfPuts) -> tuple[bytes, int]:
     """(all changes of an entry as they stand in a message, the number behind them); kept in the entry."""
     first, log_time = entry.first_number, entry.log_time
-    pairs = entry.plain_pairs()
-    data = feed.plain_puts(first, pairs, log_time) if pairs is not None else None
-    if pairs is not None and data is not None:
-        entry.encoded = data, first + len(pairs)
-    else:
+    if (logged := entry.logged) is not None:
+        entry.encoded = changes_of_puts(logged, first, log_time)
+    if entry.encoded is None:
         changes = entry.changes()
-        data = b"".join([encode_change(number, change, log_time) for number, change in enumerate(changes, first)])
+        data = feed.plain_puts(first, changes, log_time)
+        if data is None:
+            data = b"".join([encode_change(number, change, log_time) for number, change in enumerate(changes, first)])
         entry.encoded = data, first + len(changes)
     return entry.encoded
 

@@ -10,7 +10,7 @@ from dkv.services.backups import BackupService
 from dkv.services.calls import Accept
 from dkv.services.cluster import ClusterService
 from dkv.services.discovery_node import DiscoveryNodeService, NodeIdentity
-from dkv.services.feed import FeedService
+from dkv.services.feed import ChangesOfPuts, FeedService, by_commands
 from dkv.services.health import HealthService
 from dkv.services.kv import KvService
 from dkv.services.metrics import Metrics, Stats
@@ -45,8 +45,10 @@ class Services:
         standing: Standing | None = None,
         *,
         has_fast_writes: bool = False,
+        changes_of_puts: ChangesOfPuts = by_commands,
     ) -> None:
-        """`standing`: what a node of a cluster is there, its charter included."""
+        """`standing`: what a node of a cluster is there, its charter included. `changes_of_puts`: a quicker way, if the
+        edge has one."""
         self.kv: KvService = KvService(limits, has_fast_writes=has_fast_writes)
         self.health: HealthService = HealthService()
         identity = identity or NodeIdentity()
@@ -65,7 +67,7 @@ class Services:
             **self.health.accepts,
             **self.discovery_node.accepts,
             **self.node_status.accepts,
-            **FeedService(limits).accepts,
+            **FeedService(limits, changes_of_puts).accepts,
             **BackupService().accepts,
         }
         if identity.role == "master":

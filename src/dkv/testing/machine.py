@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dkv.cluster.formation import Standing
-from dkv.edge import Raft, Relay
+from dkv.edge import Raft, Relay, changes_of_puts
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
@@ -99,7 +99,11 @@ class Machine:
             for vbucket in vbuckets_here(self.store) or [VBUCKET]
         ]
         services = Services(
-            self._limits, NodeIdentity(role="master"), self._standing(), has_fast_writes=self.has_fast_writes
+            self._limits,
+            NodeIdentity(role="master"),
+            self._standing(),
+            has_fast_writes=self.has_fast_writes,
+            changes_of_puts=changes_of_puts,
         )
         edge = SimulatedEdge(stream(self._seed, f"edge {self.lives}"))
         peers = None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any, cast
 
-from dkv.edge import Bell, EdgeServer, Raft
+from dkv.edge import Bell, EdgeServer, Raft, changes_of_puts
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.node import Node
@@ -63,7 +63,7 @@ class MemoryServer:
         log = _PromptLog(self._bell)
         consensus = NativeConsensus(Raft(seed=int.from_bytes(os.urandom(7), "big")), cast(Any, log))
         replica = open_vbucket(VBUCKET, REPLICA, store, consensus, clock, _Chance())
-        self._services = Services(limits, NodeIdentity(role="master", engine="memory"))
+        self._services = Services(limits, NodeIdentity(role="master", engine="memory"), changes_of_puts=changes_of_puts)
         self._edge = EdgeServer(
             self._bell,
             self._services.methods,

@@ -34,7 +34,6 @@ VERSION = 1
 PUT, PUT_EXPIRING, DELETE, DELETE_RANGE, COMPARE_AND_SET, MULTI_PUT, SWEEP, TICK, RESTORE = range(1, 10)
 ADD_SLAVE, REMOVE_SLAVE = 10, 11
 _RESTORE_KIND = bytes((RESTORE,))
-_PLAIN_HEAD = bytes((VERSION, 0))
 WITH_SESSION = 0x80
 """Persisted. Added to the kind when a session follows it."""
 SESSION_BYTES_MAX = 16
@@ -203,12 +202,12 @@ class LoggedCommands(Sequence[Command]):
     """The commands of an entry of the log, made when somebody looks at one of them. Raises Corrupt then."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self.data: bytes = data
         self._commands: list[Command] | None = None
 
     def _all(self) -> list[Command]:
         if self._commands is None:
-            _, self._commands = decode_entry(self._data)
+            _, self._commands = decode_entry(self.data)
         return self._commands
 
     @overload
@@ -223,42 +222,7 @@ class LoggedCommands(Sequence[Command]):
 
     def __len__(self) -> int:
         """As many as the head claims: enough for who only counts."""
-        return len(self._commands) if self._commands is not None else _count(self._data)
-
-    def plain_pairs(self) -> list[tuple[bytes, bytes]] | None:
-        """(key, value) of each put, those of MultiPuts among them, without a command for it: half the time. None: there
-        are others than puts that never expire, or the entry is damaged, as who looks at the commands will be told."""
-        data, at, lengths = self._data, _HEAD.size, _LENGTHS.unpack_from
-        size, pairs = len(data), list[tuple[bytes, bytes]]()
-        commands = joint = 0  # so many so far, and so many puts of a MultiPut to come
-        add = pairs.append
-        try:
-            while at < size:
-                kind = data[at]
-                at += 1
-                if kind != PUT:
-                    if joint:
-                        return None
-                    if kind & WITH_SESSION:
-                        _, at = _decode_session(data, at)
-                    kind &= ~WITH_SESSION
-                    if kind == MULTI_PUT:
-                        joint, at, commands = _COUNT.unpack_from(data, at)[0], at + 4, commands + 1
-                        continue
-                    if kind != PUT:
-                        return None
-                if joint:
-                    joint -= 1
-                else:
-                    commands += 1
-                key_bytes, value_bytes = lengths(data, at)
-                value_at = at + 6 + key_bytes
-                at = value_at + value_bytes
-                add((data[value_at - key_bytes : value_at], data[value_at:at]))
-        except (struct_error, Corrupt):
-            return None
-        is_whole = at == size and not joint and data[:2] == _PLAIN_HEAD and commands == _count(data)
-        return pairs if is_whole else None
+        return len(self._commands) if self._commands is not None else _count(self.data)
 
 
 def _count(data: bytes) -> int:

@@ -52,17 +52,11 @@ class EntryChanges:
             return self.commands  # type: ignore[return-value]
         return [change for _, record in self.records() for change in record]
 
-    def plain_pairs(self) -> Sequence[tuple[bytes, bytes]] | None:
-        """(key, value) of each change; None: not all of them are puts that never expire."""
+    @property
+    def logged(self) -> bytes | None:
+        """The entry as it is in the log, if it comes from there and all of it took effect."""
         commands = self.commands
-        if not self.without_effect and isinstance(commands, LoggedCommands):
-            pairs = commands.plain_pairs()
-            if pairs is not None:
-                return pairs
-        changes = self.changes()
-        if all(type(change) is Put and not change.expires_at for change in changes):
-            return [change[:2] for change in changes]  # type: ignore[misc]
-        return None
+        return commands.data if isinstance(commands, LoggedCommands) and not self.without_effect else None
 
     def records(self) -> Iterator[tuple[int, Sequence[Change]]]:
         """(first number, the changes) of each command that took effect: what a follower has to apply together."""

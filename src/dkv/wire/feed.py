@@ -8,6 +8,7 @@ message classes, byte for byte.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dkv.model.commands import Command, Put
 from dkv.wire import messages
 from dkv.wire.kv import field
 from dkv.wire.varint import tag, varint
@@ -34,29 +35,29 @@ _VALUES = [_VALUE + length for length in _LENGTHS]
 _VALUES[0] = b""
 
 
-def plain_puts(first_number: int, pairs: Iterable[tuple[bytes, bytes]], log_time: int) -> bytes | None:
-    """Puts that never expire, of short keys and values; None: one is longer, or the first number is below 128.
-
-    What stands before and between key and value is that of the neighbour when both are as long."""
+def plain_puts(first_number: int, changes: Iterable[Command], log_time: int) -> bytes | None:
+    """Changes that are nothing but puts without expiry, with short keys and values; None: they are not."""
     number = first_number
     if number < 128:
         return None
-    tail = _LOG_TIME + varint(log_time)
-    high, lengths = varint(number >> 7), (-1, -1)
-    head = to_key = value_head = b""
+    high, tail = varint(number >> 7), _LOG_TIME + varint(log_time)
+    fixed = len(_NUMBER_LOW[0]) + len(high) + len(tail)
     parts: list[bytes] = []
-    for key, value in pairs:
+    for each in changes:
+        if type(each) is not Put:
+            return None
+        key, value, expires_at, _ = each
+        key_bytes, value_bytes = len(key), len(value)
+        if expires_at or key_bytes >= _SHORT or value_bytes >= _SHORT:
+            return None
         low = number & 0x7F
         if not low:
-            high, lengths = varint(number >> 7), (-1, -1)
-        if (len(key), len(value)) != lengths:
-            lengths = key_bytes, value_bytes = len(key), len(value)
-            if key_bytes >= _SHORT or value_bytes >= _SHORT:
-                return None
-            to_key, value_head = high + _KEYS[key_bytes], _VALUES[value_bytes]
-            size = len(_NUMBER_LOW[0]) + len(to_key) + key_bytes + len(value_head) + value_bytes + len(tail)
-            head = _CHANGE + (_LENGTHS[size] if size < _SHORT else varint(size))
-        parts += (head, _NUMBER_LOW[low], to_key, key, value_head, value, tail)
+            high = varint(number >> 7)
+            fixed = len(_NUMBER_LOW[0]) + len(high) + len(tail)
+        key_head, value_head = _KEYS[key_bytes], _VALUES[value_bytes]
+        size = fixed + len(key_head) + key_bytes + len(value_head) + value_bytes
+        length = _LENGTHS[size] if size < _SHORT else varint(size)
+        parts += (_CHANGE, length, _NUMBER_LOW[low], high, key_head, key, value_head, value, tail)
         number += 1
     return b"".join(parts)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dkv.model.commands import Command, CompareAndSet, Delete, DeleteRange, MultiPut, Put
-from dkv.services.feed import MESSAGE_BYTES, FeedCall, FeedJob
+from dkv.services.feed import MESSAGE_BYTES, FeedCall, FeedJob, by_commands
 from dkv.services.registry import Services
 from dkv.services.turn import Start, Turn
 from dkv.vbucket.history import EntryChanges
@@ -25,7 +25,7 @@ def entry(first: int, *commands: Command, without_effect: int = 0) -> EntryChang
 
 
 def job(**fields: object) -> FeedJob:
-    return FeedCall(7, pb.StreamChangesRequest(**fields)).job(1)  # type: ignore[arg-type]
+    return FeedCall(7, pb.StreamChangesRequest(**fields), by_commands).job(1)  # type: ignore[arg-type]
 
 
 def sent(reader: FeedJob, next_number: int, monotonic_ms: int = 0) -> pb.StreamChangesResponse | None:
@@ -186,7 +186,7 @@ def marks(call: FeedCall, turn: Turn, monotonic_ms: int, *moved: Position) -> li
 
 def test_reader_without_changes_gets_a_mark_at_once_and_then_at_intervals(turn: Turn) -> None:
     """A message of changes counts as one; an interval below 100 ms is 100 ms."""
-    call = FeedCall(7, pb.StreamChangesRequest(progressIntervalMs=1))
+    call = FeedCall(7, pb.StreamChangesRequest(progressIntervalMs=1), by_commands)
     reader = call.job(1)
     call.begin(turn, [at(200)], 1_000)
     (first,) = said(turn)
@@ -199,7 +199,7 @@ def test_reader_without_changes_gets_a_mark_at_once_and_then_at_intervals(turn: 
     assert len(message.changes) == 5
     assert marks(call, turn, 1_249) is None
     assert marks(call, turn, 1_250) == [first]
-    slow = FeedCall(7, pb.StreamChangesRequest())
+    slow = FeedCall(7, pb.StreamChangesRequest(), by_commands)
     slow.begin(turn, [at(200)], 1_000)
     assert not slow.is_mark_due(1_999)
     assert slow.is_mark_due(2_000)
@@ -207,7 +207,7 @@ def test_reader_without_changes_gets_a_mark_at_once_and_then_at_intervals(turn: 
 
 def test_reader_of_several_vbuckets_is_told_of_all_at_first_and_then_of_those_that_moved(turn: Turn) -> None:
     """One message a mark. With nothing new there is one, too, unless changes were sent lately."""
-    call = FeedCall(7, pb.StreamChangesRequest())
+    call = FeedCall(7, pb.StreamChangesRequest(), by_commands)
     call.begin(turn, [at(200), at(300, 2)], 1_000)
     (first,) = said(turn)
     assert [(each.vBucket, each.nextChangeNumber) for each in first.positions] == [(1, 200), (2, 300)]
