@@ -485,8 +485,9 @@ class Relay:
     def receive(self) -> list[tuple[int, bytes]]:
         """(node, message) of what Python has to read."""
 
-    def advance(self, *, in_line: bool = False) -> list[GroupNews]:
-        """What there is to tell since the last call; messages are among it only for replicas whose node is not known
+    def advance(self, *, in_line: bool = False) -> list[GroupNews | tuple[int, list[EntryTuple]]]:
+        """What there is to tell since the last call, of a group with nothing but committed entries as (group, entries);
+        messages are among it only for replicas whose node is not known
         here. With `in_line` a little may be written on this thread, where the disk is quick. OSError once a write or
         sync of the log has failed."""
 
@@ -494,5 +495,5 @@ class Relay:
         """A group was closed: drops what is held back or to be told of it."""
 
     def be_patient(self, is_patient: bool) -> None:
-        """Whether entries that followers have to apply may wait for a few ms, for others to share a turn with. At first
-        they may not."""
+        """Whether entries that followers have to apply may wait for others to share a turn with: a few ms, more while
+        turns take long. At first they may not."""

@@ -64,6 +64,7 @@ class Node:
         self.relay.link(self.links)
         self.committed = []
         self.unsent = []
+        self.turn_ms = 0
 
     def turn(self, *, in_line=False):
         for _, message in self.relay.receive():
@@ -73,6 +74,8 @@ class Node:
             self.unsent += ready.messages
         if self.committed:
             self.consensus.applied([(GROUP, self.committed[-1][0])])
+        self.links.ms += self.turn_ms
+        self.relay.pass_over(False)
 
     def take_sent(self):
         """(node, message), those that Python has to send among them."""
@@ -171,6 +174,69 @@ def test_followers_hear_of_a_commit_late_and_apply_it_later(three):
     assert follower.relay.pass_over(False)
     follower.turn()
     assert follower.committed[-1][3] == b"value"
+
+
+def commit(three, value):
+    """An entry that all hear of, in turns of the leader; the followers take none."""
+    leader, *followers = three.nodes.values()
+    assert leader.consensus.propose(GROUP, value) is not None
+    for _ in range(3):
+        leader.turn()
+        leader.log.sync()
+        leader.links.ms += LATE_MS
+        leader.relay.pass_over(False)
+        three.carry()
+        for each in followers:
+            each.relay.pass_over(False)
+            each.log.sync()
+            each.relay.pass_over(False)
+        three.carry()
+
+
+@pytest.fixture
+def slow(three):
+    """A follower whose last turns took 10 ms each, while nothing was to be applied."""
+    follower = three.nodes[2]
+    follower.turn_ms = 10
+    for _ in range(50):
+        follower.turn()
+    follower.consensus.be_patient(True)
+    follower.committed.clear()
+    return follower
+
+
+def test_follower_with_much_to_do_gathers_what_it_has_to_apply(three, slow):
+    """Turns that it takes for something else bring nothing before eight of them are over, and then all together."""
+    begun_ms = slow.links.ms
+    for value in (b"one", b"two", b"three"):
+        commit(three, value)
+        slow.turn()
+        assert slow.committed == []
+    while not slow.relay.pass_over(False):
+        assert slow.links.ms < begun_ms + 8 * slow.turn_ms
+        slow.links.ms += 1
+    assert slow.links.ms > begun_ms + 6 * slow.turn_ms
+    slow.turn()
+    assert [entry[3] for entry in slow.committed] == [b"one", b"two", b"three"]
+
+
+def test_follower_is_asked_for_a_turn_at_once_when_somebody_waits(three, slow):
+    """Or when it leads, and has to know what is committed before."""
+    commit(three, b"value")
+    assert not slow.relay.pass_over(False)
+    slow.consensus.be_patient(False)
+    assert slow.relay.pass_over(False)
+    slow.turn()
+    assert [entry[3] for entry in slow.committed] == [b"value"]
+
+
+def test_news_of_a_follower_bring_along_what_is_to_be_applied_before(three, slow):
+    """Entries never come behind what was true only with them."""
+    commit(three, b"value")
+    slow.consensus.wake([GROUP], leader_is_lost=True)
+    slow.consensus.tick(20)
+    news = [ready for ready in slow.consensus.advance() if ready.leadership is not None]
+    assert [entry[3] for entry in news[0].committed] == [b"value"]
 
 
 def test_group_that_was_closed_leaves_nothing_behind(three):

@@ -34,14 +34,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::edge::{EdgeServer, Errands};
-use crate::raft::{news_tuple, Host, Raft};
+use crate::raft::{entry_list, news_tuple, Host, Raft};
 use links::{Links, NativeLinks, PythonLinks};
 use log::{log_of, RelayLog};
 use outbox::Outbox;
-use state::State;
-
-/// How long entries that a follower has only to apply may wait for others, to share a turn with them.
-const LATE: Duration = Duration::from_millis(5);
+use state::{State, LATE};
 
 /// Rounds of Raft in one look: a group that has more to say is asked again.
 const ROUNDS_MAX: usize = 4;
@@ -58,6 +55,11 @@ struct Inner {
 impl Inner {
     fn now(&self) -> Duration {
         self.links.get().map(|links| links.now()).unwrap_or_default()
+    }
+
+    /// Nobody waits for what followers here have yet to apply. Without links no time passes, so nothing may wait.
+    fn is_patient(&self) -> bool {
+        self.is_patient.load(Relaxed) && self.links.get().is_some()
     }
 
     fn hear(&self, state: &mut State) {
@@ -130,7 +132,7 @@ impl Inner {
                     state.untold.insert(one.group);
                     state.untold_since.get_or_insert(now);
                 }
-                state.note(one, now, self.is_patient.load(Relaxed));
+                state.note(one, now);
             }
             if let Some(links) = self.links.get().filter(|_| !out.is_empty()) {
                 links.send(out);
@@ -162,23 +164,25 @@ impl Errands for Inner {
     fn run(&self, is_lone: bool) -> bool {
         let mut state = self.state.lock();
         let now = self.now();
+        state.note_turn(now);
         if !self.is_broken(&mut state) {
             self.hear(&mut state);
             self.tell_commits(&mut state, now);
             self.advance(&mut state, now, is_lone);
         }
-        let is_due = state.late_since.is_some_and(|since| now.saturating_sub(since) >= LATE);
-        is_due || state.is_urgent || !state.messages.is_empty()
+        state.asks_for_turn(now, self.is_patient())
     }
 
     fn due(&self) -> Option<Duration> {
         let state = self.state.lock();
-        let first = [state.late_since, state.untold_since].into_iter().flatten().min();
-        first.map(|since| (since + LATE).saturating_sub(self.now()))
+        let tells = state.untold_since.map(|since| since + LATE);
+        let first = [state.late_due(self.is_patient()), tells].into_iter().flatten().min();
+        first.map(|due| due.saturating_sub(self.now()))
     }
 
     fn take_messages(&self) -> Vec<(u64, Bytes)> {
         let mut state = self.state.lock();
+        state.note_turn(self.now());
         self.hear(&mut state);
         std::mem::take(&mut state.messages)
     }
@@ -232,18 +236,18 @@ impl Relay {
         messages.into_iter().map(|(node, message)| (node, PyBytes::new(py, &message))).collect()
     }
 
-    /// What consensus has to say since the last time, as `Raft.ready`; messages that may leave have left. OSError once a
-    /// write or sync has failed. `in_line`: a little may be written on this thread, where the disk is quick.
+    /// What consensus has to say since the last time, as `Raft.ready`; of a group with nothing but committed entries only
+    /// (group, entries). Messages that may leave have left. OSError once a write or sync has failed. `in_line`: a little may be written on this thread, where the disk is quick.
     #[pyo3(signature = (*, in_line = false))]
     fn advance<'py>(&self, py: Python<'py>, in_line: bool) -> PyResult<Bound<'py, PyList>> {
         let (news, broken, failure) = py.detach(|| {
             let mut state = self.inner.state.lock();
+            let now = self.inner.now();
             if !self.inner.is_broken(&mut state) {
-                let now = self.inner.now();
                 self.inner.tell_commits(&mut state, now);
                 self.inner.advance(&mut state, now, in_line);
             }
-            (state.take_news(), state.broken.clone(), self.inner.log.failure())
+            (state.take_news(now, self.inner.is_patient()), state.broken.clone(), self.inner.log.failure())
         });
         if let Some(reason) = failure {
             return Err(PyOSError::new_err(reason));
@@ -253,7 +257,11 @@ impl Relay {
         }
         let list = PyList::empty(py);
         for one in news {
-            list.append(news_tuple(py, one)?)?;
+            if one.has_more_than_entries() {
+                list.append(news_tuple(py, one)?)?;
+            } else {
+                list.append((one.group, entry_list(py, &one.committed)?))?;
+            }
         }
         Ok(list)
     }

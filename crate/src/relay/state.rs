@@ -1,16 +1,24 @@
 //! What a relay keeps between two looks: who lives where, what waits for the disk, what Python is yet to be told.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Entry, Message};
 
 use super::outbox::{parts, put_part, Outbox, RAFT_KIND};
 use crate::raft::{decode_message, News};
 
-/// How many bytes of entries wait at most that a follower has only to apply.
-const LATE_BYTES_MAX: usize = 256 << 10;
+/// What a follower has only to apply waits for more of it, as several entries of a vBucket cost little more than one, and
+/// so that it need not have a turn of its own: at least for so long, ...
+pub const LATE: Duration = Duration::from_millis(5);
+/// ... for as long as so many of the last turns took, as whoever is busy answers no sooner to writes, ...
+const LATE_TURNS: u32 = 8;
+/// ... and for so long and so many bytes at most.
+const LATE_MAX: Duration = Duration::from_millis(200);
+const LATE_BYTES_MAX: usize = 512 << 10;
+/// How many turns the average looks back at, more or less.
+const RECENT_TURNS: u32 = 8;
 
 type Messages = Vec<(u64, Vec<u8>)>;
 
@@ -24,8 +32,13 @@ pub struct State {
     news: Vec<News>,
     pub messages: Vec<(u64, Bytes)>,
     pub is_urgent: bool,
+    /// By group: entries that a follower has only to apply, behind all that is in `news`. Since when, and how many bytes.
+    late: BTreeMap<u64, Vec<Entry>>,
     pub late_since: Option<Duration>,
     late_bytes: usize,
+    /// When Python was told last, in a turn that is not over yet, and what turns take from there on, on average.
+    told_at: Option<Duration>,
+    turn_takes: Duration,
     /// Groups whose followers have to be told of a commit, and since when.
     pub untold: BTreeSet<u64>,
     pub untold_since: Option<Duration>,
@@ -81,31 +94,65 @@ impl State {
         }
         let messages = self.route(group, free, out);
         if !messages.is_empty() {
-            self.note(News { group, messages, ..News::default() }, now, false);
+            self.note(News { group, messages, ..News::default() }, now);
         }
     }
 
     /// Keeps what Python is told, if there is any.
-    pub fn note(&mut self, news: News, now: Duration, is_patient: bool) {
-        let has_more = news.has_more_than_entries();
-        if !has_more && news.committed.is_empty() {
+    pub fn note(&mut self, mut news: News, now: Duration) {
+        if news.may_wait() {
+            if !news.committed.is_empty() {
+                self.late_since.get_or_insert(now);
+                self.late_bytes += news.committed.iter().map(|entry| entry.data.len()).sum::<usize>();
+                self.late.entry(news.group).or_default().append(&mut news.committed);
+            }
             return;
         }
-        self.late_bytes += news.committed.iter().map(|entry| entry.data.len()).sum::<usize>();
-        self.is_urgent |= has_more || news.leads || !is_patient || self.late_bytes > LATE_BYTES_MAX;
-        self.late_since.get_or_insert(now);
+        if let Some(mut earlier) = self.late.remove(&news.group) {
+            earlier.append(&mut news.committed);
+            news.committed = earlier;
+        }
+        self.is_urgent = true;
         self.news.push(news);
     }
 
-    /// For Python, which is up to date then.
-    pub fn take_news(&mut self) -> Vec<News> {
-        (self.is_urgent, self.late_since, self.late_bytes) = (false, None, 0);
-        std::mem::take(&mut self.news)
+    /// A turn is over, or the next one has begun.
+    pub fn note_turn(&mut self, now: Duration) {
+        if let Some(told_at) = self.told_at.take() {
+            self.turn_takes -= self.turn_takes / RECENT_TURNS;
+            self.turn_takes += now.saturating_sub(told_at) / RECENT_TURNS;
+        }
+    }
+
+    /// When Python has to take a turn for what followers have only to apply, if there is any.
+    pub fn late_due(&self, is_patient: bool) -> Option<Duration> {
+        let is_much = !is_patient || self.late_bytes > LATE_BYTES_MAX;
+        let patience = if is_much { Duration::ZERO } else { (self.turn_takes * LATE_TURNS).clamp(LATE, LATE_MAX) };
+        self.late_since.map(|since| since + patience)
+    }
+
+    /// Whether Python has to take a turn. `is_patient`: nobody waits for what followers have yet to apply.
+    pub fn asks_for_turn(&self, now: Duration, is_patient: bool) -> bool {
+        self.is_urgent || !self.messages.is_empty() || self.late_due(is_patient).is_some_and(|due| now >= due)
+    }
+
+    /// For Python, in a turn. What followers have only to apply stays until it is due.
+    pub fn take_news(&mut self, now: Duration, is_patient: bool) -> Vec<News> {
+        self.is_urgent = false;
+        self.told_at = Some(now);
+        let mut news = std::mem::take(&mut self.news);
+        if self.late_due(is_patient).is_some_and(|due| now >= due) {
+            (self.late_since, self.late_bytes) = (None, 0);
+            let late = std::mem::take(&mut self.late).into_iter();
+            news.extend(late.map(|(group, committed)| News { group, committed, ..News::default() }));
+        }
+        news
     }
 
     /// A group was closed.
     pub fn forget(&mut self, group: u64) {
         self.held.remove(&group);
+        self.late.remove(&group);
         self.news.retain(|news| news.group != group);
     }
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from dkv._native import Raft, Relay
 from dkv.model.errors import Corrupt, StorageFailed
-from dkv.ports.consensus import Conf, EntryTuple, LogBounds, Ready
+from dkv.ports.consensus import NOTHING_BUT_ENTRIES, Conf, EntryTuple, LogBounds, Ready
 
 if TYPE_CHECKING:
     from dkv._native import GroupNews
@@ -29,8 +29,6 @@ _FOLLOWER_TOKENS = 1 << 63
 _FOLLOWER = 0
 _NO_VOTE = 1, 0, 0
 """(term, vote, commit) of a replica that has nothing: it has voted for nobody yet."""
-_NOTHING = Ready(0, [], [], [], [], None, [])[1:]
-"""What a `Ready` is behind its vBucket when it need not be told."""
 
 
 class LogPort(Protocol):
@@ -230,15 +228,16 @@ class NativeConsensus:
         """
         if self._asked:
             self._take_fetched()
-        news = []
-        for group in self._relayed(in_line):
-            vbucket, committed, messages, _, reads, reads_lost, leadership, _, fetches = group[:9]
-            for low, high in fetches:
-                self._read_for_follower(vbucket, low, high)
-            ready = Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[9:])
-            if ready[1:] != _NOTHING:
-                news.append(ready)
-        return news
+        return [
+            tuple.__new__(Ready, (*group, *NOTHING_BUT_ENTRIES)) if len(group) == 2 else self._told(group)
+            for group in self._relayed(in_line)
+        ]
+
+    def _told(self, group: "GroupNews") -> Ready:
+        vbucket, committed, messages, _, reads, reads_lost, leadership, _, fetches = group[:9]
+        for low, high in fetches:
+            self._read_for_follower(vbucket, low, high)
+        return Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[9:])
 
     def be_patient(self, is_patient: bool) -> None:
         """Whether nobody waits for what followers here have to apply: it may come a few ms later then, more at once."""
@@ -342,7 +341,7 @@ class NativeConsensus:
         except OSError as error:
             raise StorageFailed(f"the log: {error}") from error
 
-    def _relayed(self, in_line: bool) -> "list[GroupNews]":
+    def _relayed(self, in_line: bool) -> "list[GroupNews | tuple[int, list[EntryTuple]]]":
         try:
             return self.relay.advance(in_line=in_line)
         except OSError as error:

@@ -59,8 +59,9 @@ class Applying:
             parts = self._next_batch(waiting)
             batch, decided = self._decide(parts)
             for hosted, entry_results in decided:
-                hosted.answer(entry_results, turns[hosted.vbucket])
-                results.setdefault(hosted.vbucket, []).extend(entry_results)
+                if hosted.is_asked:
+                    hosted.answer(entry_results, turns[hosted.vbucket])
+                results[hosted.vbucket] = results.get(hosted.vbucket, []) + entry_results
             emit()
             self._write(batch, decided)
             done += [Applied(part.hosted.vbucket, part.entries[-1][0], part.size) for part in parts]

@@ -23,7 +23,7 @@ from dkv.node.throttle import Throttle
 from dkv.node.upkeep import Upkeep
 from dkv.node.writes import Writes, no_answer
 from dkv.ports.clock import Now
-from dkv.ports.consensus import Consensus, EntryTuple, Ready
+from dkv.ports.consensus import NOTHING_BUT_ENTRIES, Consensus, EntryTuple, Ready
 from dkv.ports.store import Store
 from dkv.services.turn import Turn
 from dkv.vbucket.directory import ConfChanged
@@ -98,7 +98,8 @@ class Hosted(Role):
 
     @property
     def can_apply(self) -> bool:
-        return bool(self.unapplied) and not self.is_stuck
+        unapplied = self.unapplied
+        return bool(unapplied) and not (self.replica.lacks(unapplied[0]) and self.is_stuck)
 
     @property
     def is_busy(self) -> bool:
@@ -149,6 +150,13 @@ class Hosted(Role):
 
     def take(self, ready: Ready, now: Now) -> None:
         """What consensus has to say of this vBucket."""
+        if ready[2:] != NOTHING_BUT_ENTRIES:
+            self._take_news(ready, now)
+        self.unapplied += ready.committed
+        if self.is_stuck:  # whatever comes behind it is in the log, and comes again behind the snapshot
+            del self.unapplied[1:]
+
+    def _take_news(self, ready: Ready, now: Now) -> None:
         if ready.leadership is not None:
             self._lead_or_follow(*ready.leadership, now)
         if ready.messages and self._peering is not None:
@@ -158,9 +166,6 @@ class Hosted(Role):
         for replica in ready.snapshots_wanted:
             self._want_snapshot(self.vbucket, replica, now)
         self.all_matched = self.all_matched if ready.all_matched is None else ready.all_matched
-        self.unapplied += ready.committed
-        if self.is_stuck:  # whatever comes behind it is in the log, and comes again behind the snapshot
-            del self.unapplied[1:]
 
     def _lead_or_follow(self, leader: int, role: int, term: int, now: Now) -> None:
         was_leader = self.is_leader
@@ -215,6 +220,11 @@ class Hosted(Role):
             self._space_left = space
         return applied
 
+    @property
+    def is_asked(self) -> bool:
+        """Calls wait for entries."""
+        return self.writes.waiting_entries > 0
+
     def answer(self, results: list[EntryResult], turn: Turn) -> None:
         """Tell whoever waits for it."""
         turn.history_id = self.replica.history_id  # a restore begins another one
@@ -239,7 +249,8 @@ class Hosted(Role):
             self.all_matched = None
         if not self.is_readable and self.is_leading:
             self.is_readable = True
-        self.reads.release(turn, now)
+        if self.reads.barriers.has_waiting:
+            self.reads.release(turn, now)
 
     def has_streams(self, turn: Turn) -> bool:
         """Somebody reads rows in a stream, or asks to in this turn."""

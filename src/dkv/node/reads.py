@@ -86,6 +86,8 @@ class Reads:
 
     def hold_back(self, turn: Turn, now: Now) -> None:
         """Takes the reads out of the turn that have to wait, and asks for what they wait for."""
+        if not turn.reads and self._role.is_readable:
+            return
         barriers = self.barriers
         if self._role.is_removed:
             return  # nothing to wait for: `answer` refuses them

@@ -25,7 +25,7 @@ class Turns(dict[int, Turn]):
         """What all of them have answered so far, gathered in one of them."""
         if len(self) > 1:
             for turn in self.values():
-                if turn is not into and turn.has_answers:
+                if (turn.replies or turn.items or turn.finished or turn.http) and turn is not into:
                     into.reply_ids += turn.reply_ids
                     into.replies += turn.replies
                     into.items += turn.items

@@ -38,6 +38,10 @@ class Ready(NamedTuple):
     """(to, whether it leads now) when a transfer has ended."""
 
 
+NOTHING_BUT_ENTRIES = Ready(0, [], [], [], [], None)[2:]
+"""What a `Ready` is behind its entries when that is all."""
+
+
 class LogBounds(NamedTuple):
     """The first and the last entry the log keeps; first = last + 1 when it keeps none."""
 

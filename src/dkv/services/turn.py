@@ -160,35 +160,55 @@ class JobRequest(Protocol):
     def fail(self, turn: "Turn", error: DkvError) -> None: ...
 
 
-@dataclass(slots=True)
 class Turn:
     """One turn's columns. Made by the node, filled by services, drained by the node."""
 
-    log_time: int
-    """What the leader's next entry would carry: relative times to live count from here, not from a wall clock that may
-    have been set back."""
-    commands: list[Command] = field(default_factory=list)
-    command_calls: list[int] = field(default_factory=list)
-    """commands[i] was asked for by call command_calls[i] ..."""
-    command_answers: list[PutReplies] = field(default_factory=list)
-    """... and is answered by command_answers[i] once applied."""
-    by_all: set[int] = field(default_factory=set)
-    """The calls among them that are answered only once every voter has them on disk."""
-    at_once: dict[int, bytes] = field(default_factory=dict)
-    """The calls among them that are answered as soon as their entry is proposed, and with what."""
-    reads: list[PointRead] = field(default_factory=list)
-    scans: list[ScanRequest] = field(default_factory=list)
-    histories: list[HistoryRequest] = field(default_factory=list)
-    jobs: list[JobRequest] = field(default_factory=list)
-    reply_ids: list[int] = field(default_factory=list)
-    replies: list[bytes] = field(default_factory=list)
-    items: list[tuple[int, list[bytes]]] = field(default_factory=list)
-    finished: list[Finish] = field(default_factory=list)
-    http: list[HttpReply] = field(default_factory=list)
-    history_id: bytes = b""
-    """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
-    vbucket: int = 1
-    """Whose turn it is."""
+    __slots__ = (
+        "at_once",
+        "by_all",
+        "command_answers",
+        "command_calls",
+        "commands",
+        "finished",
+        "histories",
+        "history_id",
+        "http",
+        "items",
+        "jobs",
+        "log_time",
+        "reads",
+        "replies",
+        "reply_ids",
+        "scans",
+        "vbucket",
+    )
+
+    def __init__(self, log_time: int, history_id: bytes = b"", vbucket: int = 1) -> None:
+        self.log_time: int = log_time
+        """What the leader's next entry would carry: relative times to live count from here, not from a wall clock that
+        may have been set back."""
+        self.history_id: bytes = history_id
+        """Names the line of change numbers of the writes answered in this turn; set by the node. Empty: left out."""
+        self.vbucket: int = vbucket
+        """Whose turn it is."""
+        self.commands: list[Command] = []
+        self.command_calls: list[int] = []
+        """commands[i] was asked for by call command_calls[i] ..."""
+        self.command_answers: list[PutReplies] = []
+        """... and is answered by command_answers[i] once applied."""
+        self.by_all: set[int] = set()
+        """The calls among them that are answered only once every voter has them on disk."""
+        self.at_once: dict[int, bytes] = {}
+        """The calls among them that are answered as soon as their entry is proposed, and with what."""
+        self.reads: list[PointRead] = []
+        self.scans: list[ScanRequest] = []
+        self.histories: list[HistoryRequest] = []
+        self.jobs: list[JobRequest] = []
+        self.reply_ids: list[int] = []
+        self.replies: list[bytes] = []
+        self.items: list[tuple[int, list[bytes]]] = []
+        self.finished: list[Finish] = []
+        self.http: list[HttpReply] = []
 
     @property
     def has_answers(self) -> bool:

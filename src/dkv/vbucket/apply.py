@@ -19,7 +19,6 @@ A put that is expired at its own log time removes the row: the key is absent at 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from struct import Struct
 
 from dkv.model.commands import (
     AddSlave,
@@ -35,16 +34,28 @@ from dkv.model.commands import (
     Sweep,
     Tick,
 )
-from dkv.vbucket.rows import EXPIRY, Range, data_range, decode_row, encode_row, prefix, visible
+from dkv.vbucket.rows import Range, data_range, decode_row, encode_row, expiry_row_key, prefix, visible
 from dkv.vbucket.sessions import Sessions
 from dkv.vbucket.slaves import Slaves
 
-_U64 = Struct(">Q")
 _new = tuple.__new__
 
 
 class Applying:
     """The work on one turn's entries: rows and ranges to write, and the state as of the last command."""
+
+    __slots__ = (
+        "_data",
+        "_space",
+        "_values",
+        "change_number",
+        "earliest_expiry",
+        "log_time",
+        "ranges",
+        "rows",
+        "sessions",
+        "slaves",
+    )
 
     def __init__(
         self,
@@ -65,8 +76,7 @@ class Applying:
         self.slaves = slaves
         self._space = space
         self._data = prefix(space)
-        self._index = prefix(space + EXPIRY)
-        self._values: Iterator[bytes | None] = iter(())
+        self._values: Iterator[bytes | None]
 
     def entry(
         self, log_time: int, commands: Sequence[Command], values: Iterator[bytes | None]
@@ -129,7 +139,7 @@ class Applying:
             self.rows[self._data + key] = None
         else:
             self.rows[self._data + key] = encode_row(value, expires_at)
-            self.rows[self._index + _U64.pack(expires_at) + key] = b""
+            self.rows[expiry_row_key(self._space, expires_at, key)] = b""
             if self.earliest_expiry is None or expires_at < self.earliest_expiry:
                 self.earliest_expiry = expires_at
 
@@ -179,7 +189,7 @@ class Applying:
             row = self._current(row_key)
             if expires_at > self.log_time:
                 continue
-            self.rows[self._index + _U64.pack(expires_at) + key] = None
+            self.rows[expiry_row_key(self._space, expires_at, key)] = None
             if row is not None and 0 < decode_row(row)[1] <= self.log_time:
                 self.rows[row_key] = None
         return True

@@ -7,7 +7,6 @@ says which chunk is next; a receiver that comes back goes on there. The flip of 
 nothing was applied behind it, and the log may have to begin anew; later the row means nothing.
 """
 
-from dataclasses import replace
 from struct import Struct
 from typing import NamedTuple
 
@@ -90,4 +89,4 @@ def is_as_installed(metadata: Metadata, installed_row: bytes | None) -> bool:
 
 def installed(sender: Metadata, replica: int, space: int) -> Metadata:
     """The metadata row of a replica that has taken over the state of another: the history begins behind it."""
-    return replace(sender, replica=replica, space=space, earliest_change=sender.change_number + 1)
+    return sender._replace(replica=replica, space=space, earliest_change=sender.change_number + 1)

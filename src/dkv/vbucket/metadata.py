@@ -4,9 +4,9 @@ It is in every batch that apply returns, so after any crash the engine holds the
 says which; the log is replayed from there. Layout in docs/formats/rows.md.
 """
 
-from dataclasses import dataclass
 from struct import Struct, pack
 from struct import error as struct_error
+from typing import NamedTuple
 
 from dkv.model.errors import Corrupt
 from dkv.ports.consensus import Conf
@@ -16,9 +16,8 @@ _FIXED = Struct(">BIQIQQQQQ16sB")
 _COUNT = Struct(">H")
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """One metadata row, read."""
+class Metadata(NamedTuple):
+    """One metadata row, read; in the order of its fields there."""
 
     vbucket: int
     replica: int
@@ -39,21 +38,9 @@ class Metadata:
 
 def encode_metadata(metadata: Metadata, conf: bytes | None = None) -> bytes:
     """`conf`: the members, encoded before."""
-    m = metadata
-    head = _FIXED.pack(
-        VERSION,
-        m.vbucket,
-        m.replica,
-        m.space,
-        m.applied_index,
-        m.applied_term,
-        m.change_number,
-        m.earliest_change,
-        m.log_time,
-        m.history_id,
-        m.members[4],
-    )
-    return head + (encode_conf(m.members) if conf is None else conf)
+    *numbers, members = metadata
+    head = _FIXED.pack(VERSION, *numbers, members[4])
+    return head + (encode_conf(members) if conf is None else conf)
 
 
 def encode_conf(members: Conf) -> bytes:

@@ -35,6 +35,8 @@ from dkv.vbucket.slaves import Slaves
 from dkv.vbucket.staging import Staged, decode_staged, encode_staged, flipped, is_staged_for, staging_key
 
 NO_CONFS: Mapping[int, ConfChanged] = {}
+_new = tuple.__new__
+"""Skips the argument handling of a NamedTuple, which for a lone put is a part of what it costs."""
 
 
 class Ranges(NamedTuple):
@@ -65,8 +67,17 @@ class EntryResult(NamedTuple):
     """As of this entry, for tokens (INVARIANTS 11)."""
     outcomes: list[Outcome]
     """By command; empty for the first entry of a leader and for changes of membership."""
-    changes: EntryChanges | None
-    """What it added to the history; None when it took no number."""
+    added: tuple[int, Sequence[Command], int, int] | None
+    """What it added to the history; None when it took no number. First number, commands, bitmap of those without
+    effect, bytes in the log."""
+
+    @property
+    def changes(self) -> EntryChanges | None:
+        """That, for who follows."""
+        if self.added is None:
+            return None
+        first_number, commands, without_effect, size = self.added
+        return EntryChanges(self.index, first_number, self.log_time, commands, without_effect, size)
 
 
 class Applied(NamedTuple):
@@ -268,7 +279,7 @@ class Replica:
     def lacks(self, entry: EntryTuple) -> bool:
         """Whether the entry restores what is not staged here: then it cannot be applied (INVARIANTS 22)."""
         index, term, kind, data = entry
-        if kind or index <= self.applied_index or not is_restore(data):
+        if not is_restore(data) or kind or index <= self.applied_index:
             return False
         restore = self._commands(index, term, data)[1][0]
         return isinstance(restore, Restore) and not is_staged_for(self.staged, restore)
@@ -292,31 +303,30 @@ class Replica:
                 rows.decode_row(row)
         todo = self._todo(entries, len(values), confs)
         added = {index: decode_members(changed.context) if changed.context else [] for index, changed in confs.items()}
-        if todo and todo[0][3] and isinstance(restore := todo[0][3][0], Restore):
+        if len(todo) == 1 and todo[0][3] and isinstance(restore := todo[0][3][0], Restore):
             return self._restore(todo[0], restore)
         work = Applying(self.space, self.sessions, self.slaves, self.change_number, self.log_time, self.earliest_expiry)
-        read = iter(values)
+        read, space, noted, entry_rows = iter(values), self.space, self._noted, work.rows
         results: list[EntryResult] = []
         log_bytes = self.log_bytes
         for index, term, log_time, commands, size in todo:
-            first = work.change_number + 1
+            first, history = work.change_number + 1, None
             outcomes, without_effect = work.entry(log_time, commands, read)
-            changes = None
             if commands:
                 log_bytes += size + ENTRY_OVERHEAD_BYTES
-                row = encode_outcomes(EntryOutcomes(first, work.log_time, without_effect, log_bytes))
-                work.rows[outcomes_key(self.space, index)] = row
+                row = encode_outcomes(_new(EntryOutcomes, (first, work.log_time, without_effect, log_bytes)))
+                entry_rows[outcomes_key(space, index)] = row
                 if work.change_number >= first:
-                    changes = EntryChanges(index, first, work.log_time, commands, without_effect, size)
-            results.append(EntryResult(index, term, work.log_time, outcomes, changes))
+                    history = first, commands, without_effect, size
+            results.append(_new(EntryResult, (index, term, work.log_time, outcomes, history)))
             if index in confs:
                 self.members = confs[index].conf
-                self.directory.change(self.members, added[index], work.rows)
-            self._noted.pop(index, None)
+                self.directory.change(self.members, added[index], entry_rows)
+            noted.pop(index, None)
         if results:
             self.log_bytes = log_bytes
             self._advance(results[-1], work)
-        return Applied(RowBatch(list(work.rows.items()), work.ranges), results)
+        return Applied(RowBatch(list(entry_rows.items()), work.ranges), results)
 
     def _todo(
         self, entries: Sequence[EntryTuple], value_count: int, confs: Mapping[int, ConfChanged]

@@ -12,7 +12,6 @@ process ended is of no use at once.
 Row: space 0, kind 2, vBucket. Layout in docs/formats/rows.md.
 """
 
-from dataclasses import replace
 from struct import Struct
 from typing import NamedTuple
 
@@ -95,8 +94,7 @@ def flipped(
     if staged is None or not is_staged_for(staged, restore):
         raise Corrupt(f"vBucket {before.vbucket}: entry {index} restores what is not staged here; restore a backup")
     number = max(before.change_number, restore.change_number) + 1
-    return replace(
-        before,
+    return before._replace(
         space=staged.space,
         applied_index=index,
         applied_term=term,

@@ -153,7 +153,7 @@ def put_replies(change_numbers: Sequence[int], token: bytes) -> list[bytes]:
     """PutResponses (also Delete and DeleteRange) in order. Neighbours share all but their low seven bits."""
     if not change_numbers:
         return []
-    if min(change_numbers) < 128:
+    if len(change_numbers) == 1 or min(change_numbers) < 128:
         return [put_reply(number, token) for number in change_numbers]
     tails = {high: varint(high) + token for high in {number >> 7 for number in change_numbers}}
     return [_CHANGED[number & 0x7F] + tails[number >> 7] for number in change_numbers]

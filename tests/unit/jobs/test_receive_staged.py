@@ -1,7 +1,5 @@
 """What a leader has staged, on its way in: only what was sent is taken, in order, and the row says when it is whole."""
 
-from dataclasses import replace
-
 import pytest
 
 from dkv.jobs.install_snapshot import Receiving
@@ -118,7 +116,7 @@ def test_snapshot_takes_away_only_what_is_staged_for_a_command_that_cannot_come(
     staging = ReceivingStaged(parse_staged(offer, VBUCKET)[1], replica, store)
     for body in chunks:
         staging.add(parse_chunk(body), rows_of(body))
-    metadata = encode_metadata(replace(replica.metadata(), applied_index=9, applied_term=term))
+    metadata = encode_metadata(replica.metadata()._replace(applied_index=9, applied_term=term))
     receiving = Receiving(Offer(b"s" * 16, 7, metadata, []), VBUCKET, store)
     assert receiving.space != staging.staged.space
     receiving.flip(7)

@@ -1,7 +1,5 @@
 """The charter in the engine."""
 
-from dataclasses import replace
-
 import pytest
 
 from dkv.cluster.charter import Charter
@@ -103,7 +101,7 @@ def test_flip_that_was_not_synced_is_before_the_log_begins_anew_behind_it() -> N
     clock, random = SimClock(), SeededRandom(1, "test")
     first = NativeConsensus(Raft(seed=1), SimulatedLog(disk))  # type: ignore[arg-type]
     replica = open_vbucket(1, 7, store, first, clock, random)
-    new = replace(replica.metadata(), applied_index=50, applied_term=3)
+    new = replica.metadata()._replace(applied_index=50, applied_term=3)
     store.write(RowBatch([(metadata_key(1), encode_metadata(new)), (installed_key(1), encode_installed(50, 3))]))
     disk.crash_process(stream(1, "crash"))
     store.crash_process()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
-from dkv.model.commands import Command, Outcome, Put
+from dkv.model.commands import Outcome, Put
 from dkv.model.errors import Code
 from dkv.model.limits import Limits
 from dkv.node.meter import Meter
@@ -41,8 +41,8 @@ class House:
     def propose(self, call_id: int, term: int, index: int) -> Turn:
         """One call's write goes to this place."""
         self.places.next = (term, index)
-        turn = Turn(0, commands=cast(list[Command], [Put(b"k", b"v")]), command_calls=[call_id])
-        turn.command_answers = [self._answer]
+        turn = Turn(0)
+        turn.commands, turn.command_calls, turn.command_answers = [Put(b"k", b"v")], [call_id], [self._answer]
         self.writes.propose(turn, NOW, None)
         return turn
 

@@ -1,7 +1,7 @@
 //! What one turn of a group tells, besides what it wants written.
 
 use protobuf::Message as _;
-use raft::eraftpb::{Entry, Message};
+use raft::eraftpb::{Entry, EntryType, Message};
 use raft::StateRole;
 
 /// What one turn of a group produced, besides writes.
@@ -34,7 +34,14 @@ pub struct News {
 }
 
 impl News {
-    /// Besides messages that wait.
+    /// It has nothing but entries that a follower applies, if any, and messages that wait for the disk. A change of members
+    /// does not wait: who has not applied it stands for no election.
+    pub fn may_wait(&self) -> bool {
+        let is_normal = |entry: &Entry| entry.get_entry_type() == EntryType::EntryNormal;
+        let has_only_to_apply = self.committed.is_empty() || (!self.leads && self.committed.iter().all(is_normal));
+        has_only_to_apply && !self.has_more_than_entries()
+    }
+
     pub fn has_more_than_entries(&self) -> bool {
         let is_asked = !self.reads.is_empty() || !self.reads_lost.is_empty();
         let has_needs = !self.fetches.is_empty() || !self.snapshots_wanted.is_empty();
