@@ -72,8 +72,8 @@ class Applying:
         self.change_number: int = change_number
         self.log_time: int = log_time
         self.earliest_expiry = earliest_expiry
-        self.sessions = sessions
-        self.slaves = slaves
+        self.sessions: Sessions = sessions
+        self.slaves: Slaves = slaves
         self._space = space
         self._data = prefix(space)
         self._values: Iterator[bytes | None]
