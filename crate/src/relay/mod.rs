@@ -237,7 +237,8 @@ impl Relay {
     }
 
     /// What consensus has to say since the last time, as `Raft.ready`; of a group with nothing but committed entries only
-    /// (group, entries). Messages that may leave have left. OSError once a write or sync has failed. `in_line`: a little may be written on this thread, where the disk is quick.
+    /// (group, entries). Messages that may leave have left. OSError once a write or sync has failed. `in_line`: a little may
+    /// be written on this thread, where the disk is quick.
     #[pyo3(signature = (*, in_line = false))]
     fn advance<'py>(&self, py: Python<'py>, in_line: bool) -> PyResult<Bound<'py, PyList>> {
         let (news, broken, failure) = py.detach(|| {
