@@ -3,6 +3,7 @@
 import shutil
 import struct
 import tempfile
+import time
 
 import pytest
 
@@ -74,6 +75,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def killed(written):
+    """As `written`, of a process that ended right behind the last entry: the last batch is not sealed."""
+    path = log_file(written)
+    content = path.read_bytes()
+    path.write_bytes(content[: batches(content)[-2]])
+    return written
+
+
+@pytest.fixture
 def written(folder):
     """A closed log with the entries a to e, one batch each."""
     node = Node(folder)
@@ -103,19 +113,19 @@ def test_node_restarted_commits_the_same_entries(written):
     node.close()
 
 
-def test_log_truncated_anywhere_in_last_batch_opens_with_prefix(written, tmp_path):
+def test_log_truncated_anywhere_in_last_batch_opens_with_prefix(killed, tmp_path):
     """Wherever the last write was interrupted, everything before it is there and the log takes new entries."""
-    content = log_file(written).read_bytes()
+    content = log_file(killed).read_bytes()
     start = batches(content)[-2]
     for size in range(start, len(content)):
         torn = tmp_path / f"torn{size}"
-        shutil.copytree(written, torn)
+        shutil.copytree(killed, torn)
         with log_file(torn).open("r+b") as file:
             file.truncate(size)
         log = Log(Bell(), str(torn))
         assert log.state(1)[1:] == (2, 6)
         log.close()
-        assert log_file(torn).stat().st_size == start
+        assert batches(log_file(torn).read_bytes())[-2] == start
     node = Node(torn)
     node.put(b"new")
     assert node.data() == [b"a", b"b", b"c", b"d", b"new"]
@@ -131,21 +141,75 @@ def test_log_zeros_behind_last_batch_opens_with_everything(written):
     log = Log(Bell(), str(written))
     assert log.state(1)[2] == 7
     log.close()
-    assert path.stat().st_size == size
+    assert batches(path.read_bytes())[-2] == size
 
 
-def test_log_bit_flipped_before_valid_batch_refuses_and_names_file(written, tmp_path):
-    """Every byte of a batch with a valid one behind it: a flipped bit is damage, and nothing is changed."""
-    path = log_file(written)
-    content = path.read_bytes()
-    start, end = batches(content)[-3:-1]
+def refuses_every_flip(path, content, start, end):
+    """A flipped bit in any byte from `start` to `end` is damage, and nothing is changed."""
     for offset in range(start, end):
         damaged = bytearray(content)
         damaged[offset] ^= 0x10
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=rf"{path.name} is damaged at offset {start}\b"):
-            Log(Bell(), str(written))
+            Log(Bell(), str(path.parent))
         assert path.read_bytes() == damaged
+
+
+def test_log_bit_flipped_before_valid_batch_refuses_and_names_file(killed):
+    """Every byte of a batch with a valid one behind it."""
+    path = log_file(killed)
+    content = path.read_bytes()
+    refuses_every_flip(path, content, *batches(content)[-3:-1])
+
+
+def test_log_bit_flipped_in_last_batch_after_an_end_in_order_refuses(written):
+    """What was acknowledged last stands before a seal, so that it cannot pass for an interrupted write."""
+    path = log_file(written)
+    content = path.read_bytes()
+    assert b"e" in content[slice(*batches(content)[-3:-1])]
+    refuses_every_flip(path, content, *batches(content)[-3:-1])
+
+
+def test_log_bit_flipped_in_the_seal_loses_nothing(written):
+    """Every byte of the seal: it is cut, and everything that it stood for is there."""
+    path = log_file(written)
+    content = path.read_bytes()
+    start, end = batches(content)[-2:]
+    for offset in range(start, end):
+        damaged = bytearray(content)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        log = Log(Bell(), str(written))
+        assert log.state(1)[0][:2] == (2, 11)
+        assert log.state(1)[1:] == (2, 7)
+        log.close()
+
+
+def test_log_with_nothing_to_write_seals_its_last_batch_once(folder):
+    """A while after the last write there is a batch behind it, and no more than one; then entries go on behind that."""
+    node = Node(folder)
+    node.put(b"acknowledged")
+    path = log_file(folder)
+    before = len(whole_batches(path))
+    deadline = time.monotonic() + 30
+    while len(whole_batches(path)) == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2.5)
+    assert len(whole_batches(path)) == before + 1
+    node.put(b"more")
+    node.close()
+    node = Node(folder)
+    assert node.data() == [b"acknowledged", b"more"]
+    node.close()
+
+
+def whole_batches(path):
+    """Offsets of those in a file whose space is reserved ahead."""
+    content = path.read_bytes()
+    offsets = [HEADER_BYTES]
+    while size := int.from_bytes(content[offsets[-1] : offsets[-1] + 8], "big") >> 8:
+        offsets.append(offsets[-1] + size)
+    return offsets
 
 
 def test_log_header_damaged_refuses(written):

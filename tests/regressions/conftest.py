@@ -14,7 +14,8 @@ from dkv.storage.memory import MemoryStore
 from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import Reply, SimulatedEdge
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.testing.random import SeededRandom
 
 

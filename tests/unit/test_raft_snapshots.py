@@ -9,7 +9,8 @@ native = pytest.importorskip("dkv._native", reason="the native module is not bui
 from dkv.edge.consensus import NativeConsensus  # noqa: E402
 from dkv.model.errors import Corrupt, StorageFailed  # noqa: E402
 from dkv.ports.consensus import Conf, Ready  # noqa: E402
-from dkv.testing.log import LogDisk, SimulatedLog  # noqa: E402
+from dkv.testing.log import SimulatedLog  # noqa: E402
+from dkv.testing.log_disk import LogDisk  # noqa: E402
 
 GROUP = 7
 MEMBERS: Conf = ([11, 12, 13], [], [], [], False)

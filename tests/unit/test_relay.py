@@ -5,7 +5,8 @@ import pytest
 from dkv._native import Raft, Writes
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import StorageFailed
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.wire.peer import Kind, pack, parse
 
 GROUP = 1

@@ -4,8 +4,9 @@
 //! before the next one is written (`files.rs` sees to it for files that raft-engine rewrites), so a break with a valid
 //! batch behind it cannot come from a crash: it is damage, and the log does not open. A break with nothing valid behind
 //! it, in the last file of its queue, is the end of an interrupted write and is cut off here. A bit flipped in the very
-//! last batch looks the same and is cut as well; the applied index of the engine, which would then be ahead of the log,
-//! is what tells (the caller compares). Afterwards raft-engine runs in a mode that cuts nothing.
+//! last batch looks the same and is cut as well. So a batch does not stay the last one: it is sealed (`worker.rs`); and
+//! where the engine's applied index is ahead of the log, the caller refuses. Afterwards raft-engine runs in a mode that
+//! cuts nothing.
 //!
 //! And everything found is synced first (INVARIANTS 3): after a kill the page cache may hold what never reached the disk.
 //!

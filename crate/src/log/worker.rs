@@ -1,13 +1,17 @@
 //! The two threads under the log. `dkv-log` writes: everything that was handed over while the last sync ran goes into
 //! one batch, one sync. Where nothing else goes on, and the disk is quick, the node's thread writes in line instead: to
-//! wake a thread and to be woken costs about what a quick sync costs. `dkv-log-read` reads for lagging followers and lets raft-engine free old files, so that neither
-//! delays a write.
+//! wake a thread and to be woken costs about what a quick sync costs. `dkv-log-read` reads for lagging followers and lets
+//! raft-engine free old files, so that neither delays a write.
 //!
 //! Invariants: a number is reported durable only after the sync that covers it returned; batches are synced one by one;
 //! after the first failure nothing is written and nothing is reported (INVARIANTS 6).
+//!
+//! The last batch is sealed when nothing has followed it for a while, and at the end: a batch is written behind it that
+//! says nothing new. Damage to the last one is cut as an interrupted write is (`check.rs`), and with it would go what
+//! others count on: entries that were acknowledged, a vote. Of a seal nothing is lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +32,8 @@ const BATCH_BYTES_MAX: u64 = 32 << 20;
 /// must not wait for a disk that may be slow.
 const IN_LINE_BYTES_MAX: u64 = 8 << 10;
 const QUICK_MICROS: u64 = 300;
+/// A batch that is the last one for so long is sealed. Longer than between two writes of anybody who waits for each.
+const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// How many syncs the average looks back at, more or less.
 const RECENT_SYNCS: u64 = 16;
 
@@ -85,6 +91,15 @@ pub struct Shared {
     durable: Mutex<Vec<(u64, u64)>>,
     fetched: Mutex<Vec<Fetched>>,
     cut_wanted: Mutex<BTreeSet<u64>>,
+    /// Nothing stands behind the last batch yet.
+    is_unsealed: AtomicBool,
+}
+
+/// What the writing thread has waited for.
+enum Awaited {
+    Jobs,
+    Quiet,
+    End,
 }
 
 impl Shared {
@@ -102,6 +117,7 @@ impl Shared {
             durable: Mutex::default(),
             fetched: Mutex::default(),
             cut_wanted: Mutex::default(),
+            is_unsealed: AtomicBool::new(true), // whatever an earlier life has left
         }
     }
 
@@ -169,13 +185,37 @@ impl Shared {
         std::mem::take(&mut *self.cut_wanted.lock()).into_iter().collect()
     }
 
-    /// Waits for a job. False: the log is closing and all is done.
-    fn await_jobs(&self) -> bool {
+    /// Waits for a job, or, while the last batch is not sealed, until nothing has come for a while.
+    fn await_jobs(&self) -> Awaited {
         let mut queue = self.queue.lock();
         while queue.jobs.is_empty() && !queue.closing {
-            self.woken.wait(&mut queue);
+            if !self.is_unsealed.load(Ordering::Relaxed) {
+                self.woken.wait(&mut queue);
+            } else if self.woken.wait_for(&mut queue, SEAL_AFTER).timed_out() && queue.jobs.is_empty() {
+                return Awaited::Quiet;
+            }
         }
-        !queue.jobs.is_empty()
+        if queue.jobs.is_empty() {
+            Awaited::End
+        } else {
+            Awaited::Jobs
+        }
+    }
+
+    /// Something is written behind the seal: whoever waits for jobs alone has to seal that.
+    fn unseal(&self) {
+        let queue = self.queue.lock();
+        if !self.is_unsealed.swap(true, Ordering::Relaxed) {
+            self.woken.notify_one();
+        }
+        drop(queue);
+    }
+
+    /// A group and its hard state, if all that was handed over is written; asked while nobody writes.
+    fn settled(&self) -> Option<(u64, Hard)> {
+        let groups = self.groups.lock();
+        let is_settled = self.queue.lock().jobs.is_empty();
+        groups.iter().next().filter(|_| is_settled).map(|(group, state)| (*group, state.hard))
     }
 
     /// The next jobs in order, if there are any.
@@ -207,14 +247,46 @@ pub struct Writer {
 impl Writer {
     /// The writing thread.
     pub fn run(&self) {
-        while self.shared.await_jobs() {
-            let unpurged_bytes = self.writing.lock();
-            let jobs = self.shared.take_jobs();
-            if !jobs.is_empty() {
-                self.finish(&jobs, unpurged_bytes);
-                self.shared.bell.nudge();
+        let mut syncs_before = 0;
+        loop {
+            match self.shared.await_jobs() {
+                Awaited::Jobs => self.write_queued(),
+                Awaited::Quiet => {
+                    // Those in line wake nobody, so they are counted.
+                    let syncs = self.shared.counters.syncs.load(Ordering::Relaxed);
+                    if std::mem::replace(&mut syncs_before, syncs) == syncs {
+                        self.seal();
+                    }
+                }
+                Awaited::End => return self.seal(),
             }
-            // `jobs` drops here: who waits for a `Create` that failed sees its end of the channel close.
+        }
+    }
+
+    fn write_queued(&self) {
+        let unpurged_bytes = self.writing.lock();
+        let jobs = self.shared.take_jobs();
+        if !jobs.is_empty() {
+            self.finish(&jobs, unpurged_bytes);
+            self.shared.bell.nudge();
+        }
+        // `jobs` drops here: who waits for a `Create` that failed sees its end of the channel close.
+    }
+
+    /// Writes what stands there already behind the last batch, if that is the last. Synced like any: what is written
+    /// next must not be whole where this is not.
+    fn seal(&self) {
+        let _writing = self.writing.lock();
+        if self.shared.failure.get().is_some() || !self.shared.is_unsealed.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some((group, hard)) = self.shared.settled() else { return };
+        let mut batch = LogBatch::default();
+        let written =
+            engine::put_hard_state(&mut batch, group, hard).and_then(|()| self.engine.write(&mut batch, true));
+        match written {
+            Ok(_) => self.shared.is_unsealed.store(false, Ordering::Relaxed),
+            Err(error) => self.shared.failure.set(format!("seal the log: {error}")),
         }
     }
 
@@ -238,6 +310,7 @@ impl Writer {
     }
 
     fn finish(&self, jobs: &[Job], mut unpurged_bytes: MutexGuard<'_, u64>) {
+        self.shared.unseal();
         let bytes = jobs.iter().map(|job| if let Job::Append { bytes, .. } = job { *bytes } else { 0 }).sum();
         if self.shared.failure.get().is_none() {
             if let Err(reason) = self.write(jobs, bytes) {

@@ -5,7 +5,7 @@ the history is purged, or another one. So it checks each message as it comes, an
 compares that with what clients were told about their writes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -64,10 +64,25 @@ class Follower:
     def took(self, items: list[bytes]) -> str:
         """What the stream has brought."""
         for item in items:
-            self._take(parse(item))
+            self.take(parse(item))
         return f"{len(items)} messages, next is {self.next_number}"
 
-    def _take(self, message: Fields) -> None:
+    @property
+    def place(self) -> int:
+        """Where it is."""
+        return self.next_number
+
+    def has_all(self, latest: Mapping[int, int]) -> bool:
+        """Up to these change numbers, by vBucket."""
+        return self.next_number > latest[VBUCKET]
+
+    @property
+    def history_id(self) -> bytes:
+        """The one that its next number is of; empty: whichever there is."""
+        return self._history_id
+
+    def take(self, message: Fields) -> None:
+        """A message, or its place in one: they have the same fields."""
         history_id = _bytes(message, 6)
         if self._history_id not in (b"", history_id):
             self.complaints.append(f"history {history_id.hex()} where {self._history_id.hex()} was followed")
@@ -75,32 +90,33 @@ class Follower:
         for change in message.get(1, []):
             assert isinstance(change, bytes)
             self._see(parse(change))
-        behind = _number(message, 2)
+        behind = number_of(message, 2)
         if behind < self.next_number or (not self.prefix and behind != self.next_number):
             self.complaints.append(f"a message ends before {behind}, its changes before {self.next_number}")
         self.next_number = behind
         self.covered[-1] = range(self.covered[-1].start, behind)
 
     def _see(self, change: Fields) -> None:
-        number = _number(change, 1)
+        number = number_of(change, 1)
         if number < self.next_number or (not self.prefix and number != self.next_number):
             self.complaints.append(f"change {number} was sent where {self.next_number} was next")
         key, value, end = (_bytes(change, each) for each in (3, 4, 5))
-        self.seen[number] = Seen(_number(change, 2), key, value, end, _number(change, 6))
+        self.seen[number] = Seen(number_of(change, 2), key, value, end, number_of(change, 6))
         self.next_number = number + 1
 
-    def replied(self, reply: Reply, history_id: bytes) -> str:
-        """The stream has ended, by a node that follows `history_id` now."""
+    def replied(self, reply: Reply, history_ids: Mapping[int, bytes]) -> str:
+        """The stream has ended, by a node that follows these histories now, by vBucket."""
         self.took(reply.items)
         self.call_id = None
         if reply.code == Code.OUT_OF_RANGE:
-            self._cut(_purged(reply.details), history_id)
+            self.cut(purged(reply.details), history_ids[VBUCKET])
         elif reply.code not in self.resumed_after:
             self.complaints.append(f"the stream ended with {reply.code}: {reply.reason}")
         return f"{reply.code} {reply.reason}"
 
-    def _cut(self, purged: Fields, history_id: bytes) -> None:
-        requested, oldest = _number(purged, 1), _number(purged, 2)
+    def cut(self, purged: Fields, history_id: bytes) -> None:
+        """Its next number is not kept any more: it goes on where the history begins."""
+        requested, oldest = number_of(purged, 1), number_of(purged, 2)
         is_there = requested == self.next_number or (self.prefix and requested > self.next_number)
         if not is_there or (oldest <= requested and history_id == self._history_id):
             self.complaints.append(f"changes from {requested} are kept from {oldest} on, {self.next_number} is next")
@@ -111,7 +127,7 @@ class Follower:
         self.call_id = None
 
 
-def _purged(details: bytes) -> Fields:
+def purged(details: bytes) -> Fields:
     """The HistoryPurged in a google.rpc.Status."""
     (detail,) = parse(details)[3]
     assert isinstance(detail, bytes)
@@ -120,7 +136,7 @@ def _purged(details: bytes) -> Fields:
     return parse(_bytes(fields, 2))
 
 
-def _number(fields: Fields, number: int) -> int:
+def number_of(fields: Fields, number: int) -> int:
     value = fields.get(number, [0])[-1]
     assert isinstance(value, int)
     return value

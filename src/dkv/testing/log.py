@@ -1,65 +1,19 @@
 """A consensus log on a simulated disk: the methods of `dkv._native.Log`, over memory that forgets what was not synced.
 
-A batch (one `append`) goes through three places, and each kind of failure empties other ones (INVARIANTS 3):
-
-| place                      | process crash                 | power loss                          |
-|----------------------------|-------------------------------|-------------------------------------|
-| handed over, not written   | a prefix may have been written| lost                                |
-| written, not synced        | survives, still not durable   | a prefix survives, the next is torn |
-| synced                     | survives                      | survives                            |
-
-A torn batch fails its checksum and is gone as a whole: batches are atomic. `LogDisk` is what outlives the process;
-`SimulatedLog` is one process's handle on it, and syncs what it finds before anybody may call it durable.
+`LogDisk` is what outlives the process; `SimulatedLog` is one process's handle on it, and syncs what it finds before
+anybody may call it durable.
 """
 
-import errno
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-EntryTuple = tuple[int, int, int, bytes]
-HardState = tuple[int, int, int]
-WriteItem = tuple[int, int, HardState | None, list[EntryTuple]]
+from dkv.testing.log_disk import Batch, EntryTuple, GroupLog, HardState, LogDisk, WriteItem, apply_batch, copied
 
 
 class WritesLike(Protocol):
     """What `Raft.ready()` hands over; see `dkv._native.Writes`."""
 
     def items(self) -> list[WriteItem]: ...
-
-
-@dataclass(slots=True)
-class GroupLog:
-    """One group's part of the log: entries follow (prev_index, prev_term) without a gap."""
-
-    hard_state: HardState
-    prev_index: int
-    prev_term: int
-    entries: list[EntryTuple] = field(default_factory=list)
-
-    @property
-    def last_index(self) -> int:
-        return self.prev_index + len(self.entries)
-
-    def append(self, entries: Sequence[EntryTuple]) -> None:
-        """Entries replace what stands at and behind the first one's index, as Raft demands."""
-        first = entries[0][0]
-        if not self.prev_index < first <= self.last_index + 1:
-            raise AssertionError(f"entry {first} does not follow {self.last_index}")
-        del self.entries[first - self.prev_index - 1 :]
-        self.entries.extend(entries)
-
-    def term_at(self, index: int) -> int | None:
-        """None: the entry is cut, or not there yet."""
-        if index == self.prev_index:
-            return self.prev_term
-        return self.entries[index - self.prev_index - 1][1] if self.prev_index < index <= self.last_index else None
-
-    def cut(self, index: int) -> None:
-        if self.prev_index < index and (term := self.term_at(index)) is not None:
-            del self.entries[: index - self.prev_index]
-            self.prev_index, self.prev_term = index, term
 
 
 class Appended(NamedTuple):
@@ -70,114 +24,35 @@ class Appended(NamedTuple):
     entries: list[EntryTuple]
 
 
-class Batch(NamedTuple):
-    """One atomic write of the log's thread."""
-
-    items: Sequence[WriteItem] = ()
-    cuts: Sequence[tuple[int, int]] = ()
-    resets: Sequence[tuple[int, HardState, int, int]] = ()
-    """(group, hard state, previous index, its term): all that a group is."""
-
-    def bytes(self) -> int:
-        return sum(16 + len(entry[3]) for item in self.items for entry in item[3])
-
-
-Groups = dict[int, GroupLog]
-
-
-def apply_batch(groups: Groups, batch: Batch) -> None:
-    for group, _, hard_state, entries in batch.items:
-        log = groups[group]
-        if hard_state is not None:
-            log.hard_state = hard_state
-        if entries:
-            log.append(entries)
-    for group, index in batch.cuts:
-        groups[group].cut(index)
-    for group, hard_state, prev_index, prev_term in batch.resets:
-        groups[group] = GroupLog(hard_state, prev_index, prev_term)
-
-
-@dataclass(slots=True)
-class LogDisk:
-    """What outlives the process. The schedule of the simulation calls the failures."""
-
-    synced: Groups = field(default_factory=dict)
-    written: list[Batch] = field(default_factory=list)
-    """In the page cache only."""
-    queued: list[Batch] = field(default_factory=list)
-    """Still in the memory of the process."""
-    syncs: int = 0
-    free_bytes: int = 1 << 40
-    sync_fails: bool = False
-    """The next sync reports an error."""
-    creation_fails: bool = False
-    """The next new group cannot be written."""
-
-    def begin_sync(self) -> bool:
-        """The log's thread writes everything handed over. OSError when the disk is full, with nothing written."""
-        if self.written or not self.queued:
-            return False
-        size = sum(batch.bytes() for batch in self.queued)
-        if size > self.free_bytes:
-            raise OSError(errno.ENOSPC, "no space left on the simulated disk")
-        self.free_bytes -= size
-        self.written, self.queued = self.queued, []
-        return True
-
-    def finish_sync(self) -> list[Batch]:
-        """What was written is durable now; returns it. OSError if this sync was to fail: then nothing is."""
-        if self.sync_fails:
-            self.sync_fails = False
-            raise OSError(errno.EIO, "the simulated sync failed")
-        done, self.written = self.written, []
-        for batch in done:
-            apply_batch(self.synced, batch)
-        self.syncs += 1
-        return done
-
-    def crash_process(self, rng: Random) -> None:
-        """kill -9: the page cache stays, the memory of the process goes."""
-        count = rng.randint(0, len(self.queued))
-        self.written += self.queued[:count]
-        self.queued = []
-
-    def power_loss(self, rng: Random) -> None:
-        """The page cache goes too, but for the part that the kernel happened to write back."""
-        count = rng.randint(0, len(self.written))
-        for batch in self.written[:count]:
-            apply_batch(self.synced, batch)
-        self.written, self.queued = [], []
-
-
 class SimulatedLog:
     """One process's handle. Nothing is durable before the schedule calls `step_disk` often enough."""
 
     def __init__(
         self, disk: LogDisk, appended: list[Appended] | None = None, is_quick: Callable[[], bool] = lambda: False
     ) -> None:
-        """Opens: what the page cache still holds is synced first. OSError when that sync fails.
+        """Opens: what the page cache still holds is synced first. OSError when that sync fails, Corrupt for damage.
 
         Whatever is handed over is noted in `appended`, for a checker who takes it from there. `is_quick` is asked
         whether what is held may be written in line."""
         self._disk, self._appended, self._is_quick = disk, appended, is_quick
         disk.queued = []
+        disk.open()
         disk.finish_sync()
-        self._view = {group: GroupLog(*_copied(log)) for group, log in disk.synced.items()}
+        self._view = {group: copied(log) for group, log in disk.synced.items()}
         self._durable: list[tuple[int, int]] = []
         self._fetches: list[tuple[int, int, int, int, int]] = []
         self._failure: OSError | None = None
         self._appends = self._append_bytes = 0
 
     def step_disk(self) -> str:
-        """One step of the log's thread: write what is queued, or finish the sync of what is written."""
+        """One step of the log's thread: write what is queued, or finish the sync of what is written, or seal it."""
         if self._failure is not None:
             return "failed"
         try:
             if self._disk.begin_sync():
                 return "written"
             if not self._disk.written:
-                return "idle"
+                return "sealed" if self._disk.seal() else "idle"
             for batch in self._disk.finish_sync():
                 self._durable += [(group, number) for group, number, _, _ in batch.items]
         except OSError as failure:
@@ -217,11 +92,8 @@ class SimulatedLog:
     def create_group(self, group: int, hard_state: HardState, prev_index: int, prev_term: int) -> None:
         if group in self._view:
             raise ValueError(f"group {group} exists")
-        if self._disk.creation_fails:
-            raise OSError(errno.EIO, "the simulated creation failed")
-        self._disk.synced[group] = GroupLog(hard_state, prev_index, prev_term)
+        self._disk.create(group, GroupLog(hard_state, prev_index, prev_term))
         self._view[group] = GroupLog(hard_state, prev_index, prev_term)
-        self._disk.syncs += 1
 
     def term_at(self, group: int, index: int) -> int | None:
         """For checkers: the term of an entry; None when it is cut, or not there yet."""
@@ -303,7 +175,3 @@ class SimulatedLog:
     def _hand_over(self, batch: Batch) -> None:
         apply_batch(self._view, batch)
         self._disk.queued.append(batch)
-
-
-def _copied(log: GroupLog) -> tuple[HardState, int, int, list[EntryTuple]]:
-    return log.hard_state, log.prev_index, log.prev_term, list(log.entries)

@@ -23,7 +23,8 @@ from dkv.storage.memory import NO_PRESSURE, MemoryStore
 from dkv.testing.backups import Shelf
 from dkv.testing.clock import SimClock
 from dkv.testing.edge import SimulatedEdge
-from dkv.testing.log import Appended, LogDisk, SimulatedLog
+from dkv.testing.log import Appended, SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.testing.network import Network
 from dkv.testing.random import SeededRandom, stream
 from dkv.vbucket.replica import Replica
@@ -55,6 +56,11 @@ class Life:
     def replica(self) -> Replica:
         """Of the first vBucket."""
         return self.node.sole.replica
+
+    @property
+    def history_ids(self) -> dict[int, bytes]:
+        """By vBucket."""
+        return {vbucket: hosted.replica.history_id for vbucket, hosted in self.node.vbuckets.items()}
 
     def call(self, path: str, message: bytes) -> int:
         """Somebody calls; returns the id of the call."""

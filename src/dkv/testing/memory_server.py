@@ -24,7 +24,8 @@ from dkv.services.discovery_node import NodeIdentity
 from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
 from dkv.testing.backups import Shelf
-from dkv.testing.log import LogDisk, SimulatedLog, WritesLike
+from dkv.testing.log import SimulatedLog, WritesLike
+from dkv.testing.log_disk import LogDisk
 
 VBUCKET = REPLICA = 1
 DRAIN_MS = 1_000

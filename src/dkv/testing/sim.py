@@ -85,7 +85,7 @@ def _run(world: World | ClusterWorld, steps: int) -> Summary:
         ClusterSchedule(world).run(steps)
         ClusterEnding(world).run()
         nodes, lives, terms = len(world.members), world.lives, world.terms
-        backups = world.restorer.done
+        backups = world.callers.restorer.done
         snapshots = world.snapshots + sum(member.snapshots for member in world.members)
     digest = world.trace.digest()
     return Summary(digest, nodes, world.acknowledged, world.unknown, lives, backups, terms, snapshots)

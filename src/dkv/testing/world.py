@@ -122,7 +122,7 @@ class World:
                 self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
             for follower in self.followers:
                 if follower.call_id == reply.call_id:
-                    line = follower.replied(reply, life.node.sole.replica.history_id)
+                    line = follower.replied(reply, life.history_ids)
                     self.trace.add(f"end of follower {follower.number}: {line}")
         if life.edge.violations:
             raise Broken("; ".join(life.edge.violations))

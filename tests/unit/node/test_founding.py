@@ -11,7 +11,8 @@ from dkv.node.opening import load_replica, open_vbucket
 from dkv.ports.store import RowBatch
 from dkv.storage.memory import MemoryStore
 from dkv.testing.clock import SimClock
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.testing.random import SeededRandom, stream
 from dkv.vbucket.installing import encode_installed, installed_key
 from dkv.vbucket.metadata import encode_metadata

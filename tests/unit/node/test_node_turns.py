@@ -15,7 +15,8 @@ from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
 from dkv.testing.backups import Shelf
 from dkv.testing.edge import SimulatedEdge
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.vbucket.history import ENTRY_OVERHEAD_BYTES
 from dkv.vbucket.outcomes import decode_outcomes_at
 from dkv.vbucket.retention import Retention

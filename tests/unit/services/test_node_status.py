@@ -17,7 +17,8 @@ from dkv.services.turn import Turn
 from dkv.services.vbuckets import NOTABLE_MAX, PAGE_MAX, Condition, Totals, VBucketLook
 from dkv.storage.memory import MemoryStore
 from dkv.testing.edge import SimulatedEdge
-from dkv.testing.log import LogDisk, SimulatedLog
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk
 from dkv.wire import methods
 from dkv.wire.messages import GetNodeStatusResponse, GetVBucketsRequest, GetVBucketsResponse, VBucketStatus
 

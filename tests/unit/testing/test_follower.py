@@ -35,7 +35,7 @@ def test_follower_of_a_whole_feed_has_nothing_to_say() -> None:
     """Also over several messages, marks, and an end after which it resumes."""
     reader = follower()
     reader.took([message(1, 2), message(behind=3), message(3)])
-    reader.replied(ended(ShuttingDown("stops")), HISTORY_ID)
+    reader.replied(ended(ShuttingDown("stops")), {1: HISTORY_ID})
     reader.act(lambda path, message: 8)
     reader.took([message(4)])
     assert reader.complaints == []
@@ -73,7 +73,7 @@ def test_follower_believes_a_purge_that_is_one() -> None:
     """It goes on at the oldest, and the numbers before are not covered."""
     reader = follower()
     reader.took([message(1)])
-    reader.replied(ended(HistoryPurged(2, 5, 9)), HISTORY_ID)
+    reader.replied(ended(HistoryPurged(2, 5, 9)), {1: HISTORY_ID})
     assert (reader.complaints, reader.next_number) == ([], 5)
     reader.act(lambda path, message: 8)
     reader.took([message(5)])
@@ -85,7 +85,7 @@ def test_follower_does_not_believe_any_end(error: DkvError) -> None:
     """A purge of what is kept, or of what was not asked for, or an end that says nothing."""
     reader = follower()
     reader.took([message(1)])
-    reader.replied(ended(error), HISTORY_ID)
+    reader.replied(ended(error), {1: HISTORY_ID})
     assert reader.complaints != []
 
 

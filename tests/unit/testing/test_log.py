@@ -4,7 +4,9 @@ from random import Random
 
 import pytest
 
-from dkv.testing.log import LogDisk, SimulatedLog, WriteItem
+from dkv.model.errors import Corrupt
+from dkv.testing.log import SimulatedLog
+from dkv.testing.log_disk import LogDisk, WriteItem
 
 
 class Writes:
@@ -221,3 +223,56 @@ def test_close_syncs_what_was_handed_over() -> None:
     log.close()
     assert disk.synced[1].last_index == 2
     assert log.stats()["queued_bytes"] == 0
+
+
+class Last(Random):
+    """A bit flips in the last batch that may be hit."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def synced(disk: LogDisk, *indexes: int) -> SimulatedLog:
+    """A log with these entries, a batch each."""
+    log = opened(disk)
+    for number, index in enumerate(indexes, 1):
+        append(log, number, index)
+        assert [log.step_disk(), log.step_disk()] == ["written", "synced"]
+    return log
+
+
+def test_bit_flipped_in_a_sealed_batch_is_damage() -> None:
+    """What was acknowledged does not pass for a torn write, also when it is the last there is."""
+    disk = LogDisk()
+    log = synced(disk, 2, 3)
+    assert [log.step_disk(), log.step_disk()] == ["sealed", "idle"]
+    assert disk.flip_bit(Last())
+    disk.power_loss(Random(1))
+    with pytest.raises(Corrupt, match="batch 3 of 3"):
+        SimulatedLog(disk)
+
+
+def test_bit_does_not_flip_in_a_batch_without_a_seal() -> None:
+    """Before the seal the last batch is spared: nobody could tell it from a torn one. Damage before it is seen."""
+    disk = LogDisk()
+    synced(disk, 2, 3)
+    assert disk.flip_bit(Last())
+    with pytest.raises(Corrupt, match="batch 2 of 3"):
+        SimulatedLog(disk)
+
+
+def test_broken_batch_with_nothing_behind_it_is_cut() -> None:
+    """As a torn one: entries, and the hard state that came with them, are those of before."""
+    disk = LogDisk()
+    synced(disk, 2, 3)
+    disk.flipped_at = 3
+    assert last_index(SimulatedLog(disk)) == 2
+
+
+def test_seal_that_fails_is_the_end_of_the_log() -> None:
+    """INVARIANTS 6 has no exception for a write that says nothing new."""
+    disk = LogDisk()
+    log = synced(disk, 2)
+    disk.sync_fails = True
+    assert log.step_disk() == "failed"
+    assert log.has_failed

@@ -7,7 +7,8 @@ import pytest
 native = pytest.importorskip("dkv._native", reason="the native module is not built")
 
 from dkv.edge.consensus import NativeConsensus  # noqa: E402
-from dkv.testing.log import LogDisk, SimulatedLog  # noqa: E402
+from dkv.testing.log import SimulatedLog  # noqa: E402
+from dkv.testing.log_disk import LogDisk  # noqa: E402
 
 CONF = ([5], [], [], [], False)
 

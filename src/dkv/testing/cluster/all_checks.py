@@ -9,7 +9,7 @@ from dkv.storage.memory import MemoryStore
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.raft_checks import RaftChecks
 from dkv.testing.history import Call, Kind
-from dkv.testing.log import LogDisk
+from dkv.testing.log_disk import LogDisk
 from dkv.vbucket.entry import decode_entry
 from dkv.vbucket.installing import decode_installed, installed_key
 from dkv.vbucket.routing import vbucket_of

@@ -6,6 +6,7 @@ from typing import Any
 from dkv.cluster.formation import Way
 from dkv.testing import checks
 from dkv.testing.clients import ALL_KEYS, GROUP_OF
+from dkv.testing.cluster.clock_checks import stands_still
 from dkv.testing.cluster.member import Member
 from dkv.testing.cluster.operator import Kind as Wanted
 from dkv.testing.cluster.replicas import differences
@@ -39,7 +40,7 @@ class ClusterEnding:
     def run(self) -> None:
         """Raises Broken when a promise was broken."""
         world = self._world
-        world.stop_following()
+        world.callers.stop_following()
         self._heal()
         self._settle_members()
         self._rest()
@@ -50,6 +51,7 @@ class ClusterEnding:
         for _ in range(UPKEEP_ROUNDS):
             world.round()
         self._rest()
+        self._expire_on()
         replicas = self._lives()[0].node.vbuckets.values()
         expired_at = {each.vbucket: each.replica.log_time for each in replicas}  # another leader may move it meanwhile
         final = self._read_everywhere()
@@ -74,9 +76,11 @@ class ClusterEnding:
                 *levels_kept(history),
                 *checks.linearizable(history),
             ]
+            if world.callers.of_all is not None:
+                found += checks.followed(history, world.callers.of_all.parts[vbucket])
             if vbucket == FIRST_VBUCKET:
                 found += left_over(world.in_use, vbuckets)
-                found += [complaint for each in world.followers for complaint in checks.followed(history, each)]
+                found += [complaint for each in world.callers.followers for complaint in checks.followed(history, each)]
             complaints += [f"vBucket {vbucket}: {complaint}" for complaint in found]
         if complaints:
             raise Broken("\n".join(complaints[:5]))
@@ -89,7 +93,7 @@ class ClusterEnding:
         """Nothing is wrong any more, and every machine runs whose disk is what was written."""
         world = self._world
         for member in world.members:
-            if member.store.damaged:
+            if member.is_damaged:
                 world.give_up(member, "its disk is damaged")
         world.network.cut(NO_CUTS)
         world.network.weather = CALM
@@ -125,7 +129,7 @@ class ClusterEnding:
     def _are_members_settled(self) -> bool:
         world = self._world
         is_well = all(map(world.operator.is_healthy, world.known.anywhere()))
-        is_idle = all(member.newcomer is None for member in world.members) and world.operator.call_id is None
+        is_idle = all(member.newcomer is None for member in world.members) and not world.operator.has_open_calls
         return is_idle and is_well and world.known.is_even() and not world.known.has_pending(world.in_use)
 
     def _tidy_members(self) -> None:
@@ -162,23 +166,23 @@ class ClusterEnding:
         applied everything."""
         world = self._world
         for _ in range(REST_ROUNDS_MAX):
-            for client in world.everyone:
+            for client in world.callers.everyone:
                 if client.call is not None and client.call_id is None:
-                    world.act(client, at)
+                    world.callers.act(client, at)
             world.round()
             for member in world.members:
                 world.start(member)  # a disk that had failed before it was healed ends its process now
             if self._is_at_rest():
                 return
-        open_calls = [str(client.call) for client in world.everyone if client.call is not None]
+        open_calls = [str(client.call) for client in world.callers.everyone if client.call is not None]
         states = [life.raft.status(vbucket) for life in self._lives() for vbucket in world.vbuckets]
         raise Broken(f"no rest: {open_calls}, {states}")
 
     def _is_at_rest(self) -> bool:
         lives = self._lives()
-        if len(lives) < len(self._world.in_use) or any(each.call is not None for each in self._world.everyone):
+        if len(lives) < len(self._world.in_use) or any(each.call is not None for each in self._world.callers.everyone):
             return False
-        if self._world.restorer.call is not None:
+        if self._world.callers.restorer.call is not None:
             return False
         if any(life.edge.waiting() + life.edge.open_calls() for life in lives):
             return False
@@ -192,10 +196,21 @@ class ClusterEnding:
         ends |= {(states[0]["term"], states[0]["leader"], index, index) for index in applied}
         return len(ends) == 1 and states[0]["leader"] != 0
 
+    def _expire_on(self) -> None:
+        """A leader that doubts its clock has heard from the others, and goes on."""
+        world = self._world
+        for _ in range(REST_ROUNDS_MAX):
+            if not any(
+                stands_still(each, world.members) for life in self._lives() for each in life.node.vbuckets.values()
+            ):
+                return
+            world.round()
+        raise Broken("a majority of clocks agrees, and a leader lets nothing expire")
+
     def _one(self, method: Method, entries: tuple[Entry, ...], member: Member) -> Call:
         """One operation alone, at one node, which has to succeed."""
         kind = Kind.GET if method is Method.MULTI_GET else Kind.PUT
-        call = self._world.prober.begin(method, kind, entries)
+        call = self._world.callers.prober.begin(method, kind, entries)
         self._rest([member])
         if call.status is not Status.OK:
             raise Broken(f"refused by node {member.number}, at rest: {call}")
@@ -229,8 +244,8 @@ class ClusterEnding:
         if len(leaders) != 1 or (life := leaders[0].life) is None:
             return
         before: Mapping[str, Any] = life.raft.status(vbucket)
-        world.prober.begin(Method.PUT, Kind.PUT, (Entry(PROBE_KEY, b"p%d" % PROBES),))
-        world.act(world.prober, leaders)
+        world.callers.prober.begin(Method.PUT, Kind.PUT, (Entry(PROBE_KEY, b"p%d" % PROBES),))
+        world.callers.act(world.callers.prober, leaders)
         for _ in range(COMMITTED_MS_MAX):
             world.round(1)
             if life.raft.status(vbucket)["commit"] > before["commit"]:
@@ -246,13 +261,14 @@ class ClusterEnding:
 
     def _follow(self) -> None:
         """Who follows gets to the latest change, wherever it was."""
-        latest = self._lives()[0].replica.change_number
+        latest = {vbucket: each.replica.change_number for vbucket, each in self._lives()[0].node.vbuckets.items()}
+        followers = self._world.callers.all_followers
         for _ in range(FOLLOW_ROUNDS_MAX):
-            late = [each for each in self._world.followers if each.next_number <= latest]
+            late = [each for each in followers if not each.has_all(latest)]
             if not late:
-                self._world.stop_following()
+                self._world.callers.stop_following()
                 return
             for follower in late:
-                self._world.follow(follower, leaves=0.0)
+                self._world.callers.follow(follower, leaves=0.0)
             self._world.round()
-        raise Broken(f"the latest change is {latest}, followers are at {[each.next_number for each in late]}")
+        raise Broken(f"the latest changes are {latest}, followers are at {[each.place for each in followers]}")

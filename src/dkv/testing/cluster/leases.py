@@ -44,7 +44,7 @@ def draw(world: ClusterWorld, rng: Random) -> None:
         member.lease_ms = LEASE_MS if has_leases else None
         member.has_fast_writes = has_fast_writes
     if has_fast_writes:
-        for client in world.clients:
+        for client in world.callers.clients:
             client.fast_share = FAST_SHARE
 
 
@@ -82,14 +82,14 @@ class LeaseFaults:
 
     def _ask(self, member: Member) -> None:
         """Somebody who waits for nothing asks this node, whatever it does."""
-        idle = [client for client in self._world.clients if client.call_id is None]
+        idle = [client for client in self._world.callers.clients if client.call_id is None]
         if idle:
-            self._world.act(self._rng.choice(idle), [member])
+            self._world.callers.act(self._rng.choice(idle), [member])
 
     def _read(self) -> None:
         """A leader is asked again and again, as leases are for those."""
         if (leader := self._leader()) is not None:
-            idle = [client for client in self._world.clients if client.call_id is None]
+            idle = [client for client in self._world.callers.clients if client.call_id is None]
             for client in idle[:2]:
                 self._read_of(client, leader)
 
@@ -125,15 +125,15 @@ class LeaseFaults:
 
     def _read_at(self, member: Member) -> None:
         """Somebody does; who waits too long for another node gives up."""
-        client = self._rng.choice(self._world.clients)
+        client = self._rng.choice(self._world.callers.clients)
         if client.call_id is not None and client.at != member.number:
-            self._world.time_out(client)
+            self._world.callers.time_out(client)
         if client.call_id is None:
             self._read_of(client, member)
 
     def _read_of(self, client: Client, member: Member) -> None:
         client.wants = Level.LINEARIZABLE
-        self._world.act(client, [member])
+        self._world.callers.act(client, [member])
         client.wants = None
 
     def _restart(self) -> None:

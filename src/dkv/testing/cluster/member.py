@@ -102,6 +102,11 @@ class Member(Machine):
         return self.life is not None or self.newcomer is not None
 
     @property
+    def is_damaged(self) -> bool:
+        """Something on its disk is not what was written, whether it has met that or not."""
+        return bool(self.store.damaged) or bool(self.log_disk.flipped_at)
+
+    @property
     def leads(self) -> bool:
         """Some vBucket, as it sees itself."""
         if self.life is None or self.is_paused:

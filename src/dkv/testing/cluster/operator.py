@@ -67,6 +67,8 @@ class Operator:
         self._attempts = 0
         self._quiet_from_ms = 0
         """Nothing that it has dropped can come to be any more."""
+        self._others: set[tuple[int, int]] = set()
+        """Machines and calls of those who want something besides it: nobody waits for their answers."""
 
     # What is asked for
 
@@ -116,6 +118,40 @@ class Operator:
         """It wants nothing any more."""
         self.aim = self.call_id = None
 
+    # Two at once
+
+    def pair_to_remove(self, leader: Member, now_ms: int) -> list[Member]:
+        """Two nodes that may go both, and whose removals at once would leave two majorities without a common member;
+        empty: there are none."""
+        if self.is_busy or now_ms < self._quiet_from_ms or not self._members.is_even():
+            return []
+        voters = self._members.voters(self._members.vbuckets[0])
+        pair = [each for each in self._machines if each.node_id in voters and each is not leader]
+        if leader.node_id not in voters or len(voters) % 2 == 0 or self._members.has_pending(self._machines):
+            return []
+        return self._rng.sample(pair, 2) if len(pair) >= 2 and all(map(self.is_healthy, voters)) else []
+
+    def ask_besides(self, member: Member, aims: Sequence[Aim]) -> None:
+        """Others ask the same node for something each, in one turn."""
+        assert member.life is not None
+        for aim in aims:
+            self.asked += 1
+            self._others.add((member.number, member.life.call(aim.kind.value, aim.message)))
+
+    def ended(self, member: Member, call_id: int | None = None) -> None:
+        """The answer to one of them has come, or none will."""
+        self._others = {other for other in self._others if other[0] != member.number or call_id not in (None, other[1])}
+
+    @property
+    def has_open_calls(self) -> bool:
+        """Of its own, or of others."""
+        return self.call_id is not None or bool(self._others)
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is under way that changes the members."""
+        return bool(self._others) or (self.aim is not None and self.aim.kind is not Kind.LEAD)
+
     def _over(self, now_ms: int, *, has_reached: bool) -> None:
         self.reached += has_reached
         self._quiet_from_ms = now_ms + STRAY_MS
@@ -142,12 +178,15 @@ class Operator:
 
     def is_healthy(self, node: int) -> bool:
         machine = self.machine_of(node)
-        return machine is not None and not machine.is_out and not machine.store.damaged
+        return machine is not None and not machine.is_out and not machine.is_damaged
 
     def may_harm(self, member: Member, now_ms: int) -> bool:
         """Whether the others are a majority without it, whatever becomes of what is under way."""
-        is_busy = self.aim is not None and self.aim.kind is not Kind.LEAD
-        if is_busy or now_ms < self._quiet_from_ms or not (self._members.is_formed and self.is_healthy(member.node_id)):
+        if (
+            self.is_busy
+            or now_ms < self._quiet_from_ms
+            or not (self._members.is_formed and self.is_healthy(member.node_id))
+        ):
             return False
         if any(each.newcomer is not None for each in self._machines) or self._members.has_pending(self._machines):
             return False
@@ -193,7 +232,7 @@ class Operator:
 
     def _may_remove(self, member: Member) -> bool:
         smallest = min(len(self._members.voters(vbucket)) for vbucket in self._members.vbuckets)
-        is_settled = self._members.is_even() and not self._members.has_pending(self._machines)
+        is_settled = not self._others and self._members.is_even() and not self._members.has_pending(self._machines)
         return smallest > MEMBERS_MIN and is_settled and self._has_majority(removed=member.node_id)
 
     def brought_back(self) -> Member | None:

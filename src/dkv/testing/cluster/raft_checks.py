@@ -19,7 +19,8 @@ from typing import Any
 
 from dkv.node.role import LEADER
 from dkv.ports.consensus import Conf
-from dkv.testing.log import Appended, LogDisk
+from dkv.testing.log import Appended
+from dkv.testing.log_disk import LogDisk
 from dkv.testing.machine import VBUCKET, Life
 
 Written = tuple[int, int, bytes]

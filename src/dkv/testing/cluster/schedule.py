@@ -11,6 +11,7 @@ from dkv.ports.store import Pressure
 from dkv.storage.memory import NO_PRESSURE
 from dkv.testing.cluster import leases
 from dkv.testing.cluster.member import Member
+from dkv.testing.cluster.mishaps import Mishaps
 from dkv.testing.cluster.stories import Stories
 from dkv.testing.cluster.world import ClusterWorld
 from dkv.testing.network import CALM, NO_CUTS, Weather
@@ -99,8 +100,10 @@ class ClusterSchedule:
 
     def run(self, steps: int) -> None:
         names, weights = list(self.weights), list(self.weights.values())
-        for name in self._rng.choices(names, weights, k=steps):
+        mishaps = Mishaps(self._world, stream(self._world.seed, "mishaps"), steps)
+        for number, name in enumerate(self._rng.choices(names, weights, k=steps)):
             self._steps[name]()
+            mishaps.after_step(number)
 
     def _any(self) -> Member:
         return self._rng.choice(self._world.members)
@@ -117,8 +120,8 @@ class ClusterSchedule:
             "settle": self._settle,
             "start": lambda: world.start(self._any()),
             "relief": self._relief,
-            "restorer": lambda: world.back_up_or_restore(self._any()),
-            "follower": lambda: world.follow(rng.choice(world.followers)),
+            "restorer": lambda: world.callers.back_up_or_restore(self._any()),
+            "follower": self._follower_acts,
             "operator": world.operate,
             "bring back": world.bring_back,
         }
@@ -137,8 +140,8 @@ class ClusterSchedule:
             "weather": self._weather,
             "long time": lambda: world.pass_time(rng.choice(LONG_MS)),
             "transfer": lambda: world.transfer(self._any(), self._any()),
-            "timeout": lambda: world.time_out(rng.choice(world.clients)),
-            "request lost": lambda: world.lose_request(rng.choice(world.clients)),
+            "timeout": lambda: world.callers.time_out(rng.choice(world.callers.clients)),
+            "request lost": lambda: world.callers.lose_request(rng.choice(world.callers.clients)),
             "clock jump": lambda: world.jump(
                 self._any(), rng.choice([-1, 1]) * rng.choice([1, 1_000, 60_000, JUMP_MS_MAX])
             ),
@@ -162,9 +165,15 @@ class ClusterSchedule:
         }
 
     def _client_acts(self) -> None:
-        idle = [client for client in self._world.clients if client.call_id is None]
+        idle = [client for client in self._world.callers.clients if client.call_id is None]
         if idle:
-            self._world.act(self._rng.choice(idle))
+            self._world.callers.act(self._rng.choice(idle))
+
+    def _follower_acts(self) -> None:
+        callers = self._world.callers
+        callers.follow(self._rng.choice(callers.followers))
+        if callers.of_all is not None:
+            callers.follow(callers.of_all)
 
     def _settle(self) -> None:
         """Nothing happens until somebody leads, or for long enough."""

@@ -6,16 +6,14 @@ writes. It begins wherever the run is and leaves the rest of the world as it is,
 stories. Each run draws the ones it has. What must hold is what must always hold: a story has no checks of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 
 from dkv.model.errors import StorageFailed
-from dkv.testing.clients import Client
-from dkv.testing.cluster.member import Member
+from dkv.testing.cluster.telling import ELECTION_ROUND_MS, ELECTION_ROUNDS_MAX, Telling, apart
 from dkv.testing.cluster.world import ClusterWorld
 from dkv.testing.history import Level
 from dkv.testing.network import LINK_NOTICE_MS
-from dkv.testing.partitions import between
 from dkv.testing.protocol import Method
 
 STORIES = {
@@ -28,19 +26,16 @@ STORIES = {
 """How often each is told in a run that has it; all turns of all nodes have 40."""
 SHARE = 0.4
 """Of the runs that have one."""
-ELECTION_ROUNDS_MAX, ELECTION_ROUND_MS = 30, 40
-"""Longer than any election."""
 LATE_ROUNDS, LATE_ROUND_MS = 20, 20
 """Shorter than one, longer than most bounds on staleness."""
 BEHIND_ROUNDS, CATCH_UP_ROUNDS, ROUND_MS = 25, 60, 20
-WRITES = (Method.PUT, Method.DELETE, Method.CAS)
 
 
 class Stories:
     """Those of one run."""
 
     def __init__(self, world: ClusterWorld, rng: Random) -> None:
-        self._world, self._rng = world, rng
+        self._world, self._rng, self._tell = world, rng, Telling(world, rng)
         self.weights: dict[str, float] = {name: weight for name, weight in STORIES.items() if rng.random() < SHARE}
         if len(world.vbuckets) == 1:
             self.weights.pop("range is cut short", None)
@@ -60,59 +55,59 @@ class Stories:
     def _depose(self) -> None:
         """A leader loses touch with all others, and goes on: it takes writes, and is read from. Another one leads, and
         is written to, in the same places of the log. Then they meet."""
-        world, leader = self._world, self._leader()
-        others = self._others(leader)
+        world, leader = self._world, self._tell.leader()
+        others = self._tell.others(leader)
         if leader is None or len(others) < 2:
             return
         cuts = world.network.cuts
-        world.network.cut(cuts | _apart(leader, others))
+        world.network.cut(cuts | apart(leader, others))
         for _ in range(self._rng.randint(0, 3)):
-            self._write(leader)
-            self._take(leader)
+            self._tell.write(leader)
+            self._tell.take(leader)
         for _ in range(ELECTION_ROUNDS_MAX):
             world.round(ELECTION_ROUND_MS)
             newer = [member for member in others if member.leads]
             for member in newer:
-                self._write(member)
-                self._take(member)
-            self._read(leader, Level.LINEARIZABLE)
-            self._take(leader)
+                self._tell.write(member)
+                self._tell.take(member)
+            self._tell.read(leader, Level.LINEARIZABLE)
+            self._tell.take(leader)
             if newer and self._rng.random() < 0.2:
                 break
         world.network.cut(cuts)
-        self._rounds(self._rng.randint(1, 20), 10)
+        self._tell.rounds(self._rng.randint(1, 20), 10)
 
     def _come_back(self) -> None:
         """Somebody has read at a node what its engine had not synced. It loses its power, is back at once, and is read
         from before it has heard of anybody."""
-        world, member = self._world, self._any_other(None)
+        world, member = self._world, self._tell.any_other(None)
         if member is None:
             return
-        if (leader := self._leader()) is not None:
-            self._write(leader)
-            self._rounds(4, 10)
-        client = self._read(member, Level.SEQUENTIAL)
-        self._take(member)
+        if (leader := self._tell.leader()) is not None:
+            self._tell.write(leader)
+            self._tell.rounds(4, 10)
+        client = self._tell.read(member, Level.SEQUENTIAL)
+        self._tell.take(member)
         if member.life is None or (client is not None and client.call_id is not None):
             return
         world.end_life(member, "a story's power loss", member.power_loss)
         world.start(member)
         for _ in range(self._rng.randint(1, 3)):
-            self._read(member, Level.SEQUENTIAL)
-            self._take(member)
+            self._tell.read(member, Level.SEQUENTIAL)
+            self._tell.take(member)
 
     def _leave_behind(self) -> None:
         """A node is away while the others write, and may cut their logs. It is sent a snapshot; its disk fails when
         that is to be made durable."""
-        world, leader = self._world, self._leader()
-        member = self._any_other(leader)
+        world, leader = self._world, self._tell.leader()
+        member = self._tell.any_other(leader)
         if leader is None or member is None:
             return
         world.end_life(member, "it is left behind", member.crash_process)
         for _ in range(BEHIND_ROUNDS):
-            for each in self._others(member):
+            for each in self._tell.others(member):
                 if each.leads:
-                    self._write(each)
+                    self._tell.write(each)
             world.round(ROUND_MS)
         world.start(member)
         for _ in range(CATCH_UP_ROUNDS):
@@ -126,23 +121,23 @@ class Stories:
     def _answer_late(self) -> None:
         """A follower asks what is current; the leader's answer is long under way, and so is what is written meanwhile.
         When it has come, and the rest is not applied yet, the follower is read from on the same terms."""
-        world, leader = self._world, self._leader()
-        follower = self._any_other(leader)
+        world, leader = self._world, self._tell.leader()
+        follower = self._tell.any_other(leader)
         if leader is None or follower is None:
             return
-        self._read(follower, Level.BOUNDED_STALENESS)
-        self._take(follower)
+        self._tell.read(follower, Level.BOUNDED_STALENESS)
+        self._tell.take(follower)
         cuts = world.network.cuts
         world.network.cut(cuts | {(leader.node_id, follower.node_id)})
-        self._rounds(4, 2)
+        self._tell.rounds(4, 2)
         for _ in range(self._rng.randint(5, LATE_ROUNDS)):
-            self._write(leader)
+            self._tell.write(leader)
             world.round(LATE_ROUND_MS)
         world.network.cut(cuts)
         for _ in range(3):
-            self._take(follower)
-            self._read(follower, Level.BOUNDED_STALENESS)
-        self._take(follower)
+            self._tell.take(follower)
+            self._tell.read(follower, Level.BOUNDED_STALENESS)
+        self._tell.take(follower)
 
     def _cut_range_short(self) -> None:
         """A node knows that it does not reach the leader of one vBucket, and hands a part of a delete-range over to
@@ -152,77 +147,21 @@ class Stories:
         if len(pair) < 2:
             return
         near, far = self._rng.sample(pair, 2)
-        node = self._rng.choice([each for each in self._others(near) if each is not far] or [near])
+        node = self._rng.choice([each for each in self._tell.others(near) if each is not far] or [near])
         if node is near:
             return
         cuts = world.network.cuts
-        world.network.cut(cuts | _apart(node, [far]))
-        self._rounds(2 + LINK_NOTICE_MS // ELECTION_ROUND_MS, ELECTION_ROUND_MS)
-        client = self._ask(node, Method.DELETE_RANGE)
-        self._take(node)
+        world.network.cut(cuts | apart(node, [far]))
+        self._tell.rounds(2 + LINK_NOTICE_MS // ELECTION_ROUND_MS, ELECTION_ROUND_MS)
+        client = self._tell.ask(node, Method.DELETE_RANGE)
+        self._tell.take(node)
         for _ in range(2):
             world.pass_time(3)
-            self._take(near)
-        world.network.cut(cuts | _apart(node, [near, far]))
+            self._tell.take(near)
+        world.network.cut(cuts | apart(node, [near, far]))
         for _ in range(2 * LINK_NOTICE_MS // ELECTION_ROUND_MS):
             world.round(ELECTION_ROUND_MS)
             if client is not None and client.call_id is None:
                 client.give_up()
                 break
         world.network.cut(cuts)
-
-    # What they are made of
-
-    def _leader(self) -> Member | None:
-        leaders = [member for member in self._world.members if member.leads]
-        return self._rng.choice(leaders) if leaders else None
-
-    def _others(self, member: Member | None) -> list[Member]:
-        return [each for each in self._world.members if each is not member and each.life is not None]
-
-    def _any_other(self, member: Member | None) -> Member | None:
-        others = [each for each in self._others(member) if not each.is_paused]
-        return self._rng.choice(others) if others else None
-
-    def _rounds(self, count: int, ms: int) -> None:
-        for _ in range(count):
-            self._world.round(ms)
-
-    def _take(self, member: Member) -> None:
-        """Turns, until it has every call that was on its way."""
-        for _ in range(10):
-            self._world.turn(member)
-            if member.life is None or member.is_paused or not member.life.edge.waiting():
-                return
-
-    def _ask(self, member: Member, method: Method) -> Client | None:
-        """Somebody who waits for nothing asks this node for this; None: all wait."""
-        if member.life is None or member.is_paused:
-            return None
-        idle = [client for client in self._world.clients if client.call_id is None]
-        if not idle:
-            return None
-        client = self._rng.choice(idle)
-        client.give_up()
-        client.asks = method
-        self._world.act(client, [member])
-        client.asks = None
-        return client
-
-    def _write(self, member: Member) -> Client | None:
-        return self._ask(member, self._rng.choice(WRITES))
-
-    def _read(self, member: Member, level: Level) -> Client | None:
-        """As `_ask`, who may have to stop waiting for another node."""
-        if all(client.call_id is not None for client in self._world.clients):
-            self._world.time_out(self._rng.choice(self._world.clients))
-        for client in self._world.clients:
-            client.wants = level
-        client_asked = self._ask(member, Method.GET)
-        for client in self._world.clients:
-            client.wants = None
-        return client_asked
-
-
-def _apart(one: Member, others: Iterable[Member]) -> frozenset[tuple[int, int]]:
-    return between([one.node_id], [each.node_id for each in others])

@@ -4,17 +4,18 @@ The steps say how; which of them comes when is the business of `cluster.schedule
 `cluster.ending`. Time is the network's; each machine has a clock of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 from dkv.cluster.charter import Charter
 from dkv.cluster.formation import Way
 from dkv.model import members as model
-from dkv.model.errors import ClusterRefused, Code, Corrupt, StorageFailed
+from dkv.model.errors import ClusterRefused, Corrupt, StorageFailed
 from dkv.model.limits import Limits
-from dkv.testing.clients import Client
 from dkv.testing.clock import START_WALL_MS
 from dkv.testing.cluster.all_checks import AllChecks
+from dkv.testing.cluster.callers import Callers
+from dkv.testing.cluster.clock_checks import ClockChecks
 from dkv.testing.cluster.lease_checks import LeaseChecks
 from dkv.testing.cluster.lines import Lines, Request
 from dkv.testing.cluster.member import Member
@@ -22,34 +23,24 @@ from dkv.testing.cluster.members import Members
 from dkv.testing.cluster.newcomer import METHOD_OF, NAME, Wish, address_of
 from dkv.testing.cluster.operator import Operator
 from dkv.testing.cluster.raft_checks import RaftChecks
-from dkv.testing.cluster_restores import ClusterOperator
 from dkv.testing.edge import Reply
-from dkv.testing.follower import RESUMED_AFTER, Follower
-from dkv.testing.history import History, Level, Status
-from dkv.testing.log import LogDisk
-from dkv.testing.machine import Life
+from dkv.testing.history import History, Status
+from dkv.testing.log_disk import LogDisk
 from dkv.testing.network import Network
 from dkv.testing.random import stream
 from dkv.testing.trace import Trace
-from dkv.testing.world import LEAVES, Broken
+from dkv.testing.world import Broken
 
-CLIENTS = 5
 VBUCKETS = (1, 1, 2, 3, 4)
 SPARES = (0, 1, 2)
 FORMED = 0.7
 """How many clusters are there when a run begins; the others have to form."""
-BY_ALL = 0.2
-"""How many writes wait for the disks of all voters."""
-FAITHFUL = 0.8
-"""How often a client asks the node again that it asked before."""
 WAITING = 0.5
 """How often a node only waits where it could take a turn."""
 PROMPT = 0.8
 """How often a node that has waited takes its turn as soon as there is a reason to."""
 SLOW = 0.05
 """How much of its steps a slow disk makes."""
-NOT_APPLIED_YET = (*RESUMED_AFTER, Code.FAILED_PRECONDITION)
-"""A follower that has changed nodes may be ahead of the new one."""
 
 
 class ClusterWorld:
@@ -66,6 +57,7 @@ class ClusterWorld:
         self.lease_checks: dict[int, LeaseChecks] = {
             vbucket: LeaseChecks(checks) for vbucket, checks in self.raft_checks.items()
         }
+        self.clock_checks: ClockChecks = ClockChecks()
         limits = Limits(entry_bytes_max=self.rng.choice([150, 1 << 20]))
         spares = stream(seed, "spares").choice(SPARES)
         self.members: list[Member] = [
@@ -81,24 +73,7 @@ class ClusterWorld:
         """By vBucket and replica, of every replica that ever was."""
         self.all_checks: AllChecks = AllChecks(self.raft_checks, self._disks, self.members)
         self._begin(seed, count)
-        self.clients: list[Client] = [self._client(number) for number in range(CLIENTS)]
-        self.prober: Client = Client(
-            CLIENTS,
-            stream(seed, "prober"),
-            self.history,
-            has_session=False,
-            levels=(Level.LINEARIZABLE,),
-            vbuckets=len(self.vbuckets),
-        )
-        """Asks alone, at the end; it has no session that a crash could have lost."""
-        self.everyone: list[Client] = [*self.clients, self.prober]
-        self.followers: list[Follower] = [
-            Follower(number, stream(seed, f"follower {number}"), prefix, NOT_APPLIED_YET)
-            for number, prefix in enumerate((b"", b"g"))
-        ]
-        self.restorer: ClusterOperator = ClusterOperator(
-            CLIENTS + 1, stream(seed, "restorer"), self.history, self.members, self.vbuckets
-        )
+        self.callers: Callers = Callers(seed, self.members, self.history, self.trace, self.vbuckets)
         self.snapshots: int = 0
         """Installed in lives that are over."""
         self.refused: int = 0
@@ -125,17 +100,6 @@ class ClusterWorld:
             for member in first:
                 member.found(charter)
 
-    def _client(self, number: int) -> Client:
-        return Client(
-            number,
-            stream(self.seed, f"client {number}"),
-            self.history,
-            number % 2 == 0,
-            levels=tuple(Level),
-            vbuckets=len(self.vbuckets),
-            by_all=BY_ALL,
-        )
-
     def _reaches(self, sender: int, receiver: int) -> bool:
         return self.network.reaches(self.members[sender - 1].node_id, self.members[receiver - 1].node_id)
 
@@ -151,7 +115,7 @@ class ClusterWorld:
 
     @property
     def acknowledged(self) -> int:
-        return sum(client.acknowledged for client in self.clients)
+        return sum(client.acknowledged for client in self.callers.clients)
 
     @property
     def lives(self) -> int:
@@ -202,7 +166,7 @@ class ClusterWorld:
             self.end_life_somehow(member, f"the node ends: {failure}")
             return
         self._add(member, f"turn, applied {life.replica.applied_index}, log time {life.replica.log_time}")
-        self.restorer.note(member, life.node.vbuckets)
+        self.callers.restorer.note(member, life.node.vbuckets)
         self._deliver(member)
         if member.goes_on_after_failure():
             raise Broken(f"node {member.number} went on after a write or sync of its log had failed")
@@ -281,14 +245,17 @@ class ClusterWorld:
         ending()
         member.be_as_new()
         self._hang_up(member)
-        callers: list[Client | Follower] = [*self.everyone, *self.followers]
-        for each in callers:
-            if each.call_id is not None and each.at == member.number:
-                each.lost()
+        self.callers.lost_at(member)
+        self.operator.ended(member)
         if self.operator.call_id is not None and self.operator.at == member.number:
             self.operator.lost(self.network.now_ms)
-        if self.restorer.call_id is not None and self.restorer.at == member.number:
-            self.restorer.lost()
+
+    def flip_bit(self, member: Member) -> bool:
+        """A bit of its log is not any more what was written. Only while the others are a majority without it."""
+        if not self.operator.may_harm(member, self.network.now_ms) or not member.log_disk.flip_bit(self.rng):
+            return False
+        self._add(member, f"a bit flips in batch {member.log_disk.flipped_at} of its log")
+        return True
 
     def damage(self, member: Member) -> None:
         """A row of this machine is not any more what was written. Only while the others are a majority without it."""
@@ -330,7 +297,7 @@ class ClusterWorld:
 
     def _take_out(self, member: Member, failure: Corrupt) -> None:
         """A node that has found damage ends, and its machine is not used any more."""
-        if not member.store.damaged:
+        if not member.is_damaged:
             raise Broken(f"node {member.number} found damage where nothing was damaged: {failure}") from failure
         self.give_up(member, f"the node ends: {failure}")
 
@@ -361,30 +328,16 @@ class ClusterWorld:
         for reply in life.edge.take_replies():
             if self._answer(member, reply):
                 continue
+            self.operator.ended(member, reply.call_id)
             if self.operator.call_id == reply.call_id and self.operator.at == member.number:
                 self.trace.add(f"reply to the operator: {self.operator.replied(reply, self.network.now_ms)}")
-            for client in self.everyone:
-                if client.call_id == reply.call_id and client.at == member.number:
-                    self._reply(client, member, reply)
-            if self.restorer.call_id == reply.call_id and self.restorer.at == member.number:
-                self.trace.add(f"reply to the restorer: {self.restorer.replied(reply)}")
-            for follower in self.followers:
-                if follower.call_id == reply.call_id and follower.at == member.number:
-                    line = follower.replied(reply, life.replica.history_id)
-                    self.trace.add(f"end of follower {follower.number}: {line}")
+            for call in self.callers.took(member, life, reply):
+                # Not where the voters may have changed meanwhile.
+                have_changed = self.wiped or self.came_in or self.operator.asked
+                if not have_changed and (complaint := self.all_checks.look(call)):
+                    raise Broken(complaint)
         if life.edge.violations:
             raise Broken("; ".join(life.edge.violations))
-
-    def _reply(self, client: Client, member: Member, reply: Reply) -> None:
-        call = client.call
-        assert call is not None
-        call.node = member.node_id
-        self.trace.add(f"reply to {client.number}: {client.replied(reply)}")
-        # Not where the voters may have changed meanwhile.
-        if not (self.wiped or self.came_in or self.operator.asked) and (complaint := self.all_checks.look(call)):
-            raise Broken(complaint)
-        if reply.code != Code.OK:
-            client.at = 0
 
     def _check_raft(self, member: Member) -> None:
         assert member.life is not None
@@ -394,77 +347,13 @@ class ClusterWorld:
             complaints += checks.appended(replica, [each for each in member.appended if each.group == vbucket])
             complaints += checks.look(replica, member.life, self._disks[vbucket])
             complaints += self.lease_checks[vbucket].look(member, hosted)
+            complaints += self.clock_checks.look(hosted)
         member.appended.clear()
         if complaints:
             raise Broken("\n".join(complaints[:5]))
 
     def _add(self, member: Member, line: str) -> None:
         self.trace.add(f"node {member.number}: {line}")
-
-    # Clients and their part of the network
-
-    def act(self, client: Client, members: Sequence[Member] = ()) -> None:
-        """`client`, which waits for nothing, sends an attempt to the node it knows, or to one of `members`."""
-        member = self._choose(client, client.rng, members)
-        if member.life is not None:
-            line = client.act(member.life.call, member.clock.now().wall_ms)
-            self.trace.add(f"client {client.number} to {member.number}: {line}")
-
-    def _choose(self, who: Client | Follower, rng: Random, members: Sequence[Member]) -> Member:
-        known = next((each for each in self.members if each.number == who.at and each.life is not None), None)
-        if known is None or members or rng.random() > FAITHFUL:
-            known = rng.choice(members or [each for each in self.members if each.wish is not None])
-            who.at = known.number
-        return known
-
-    def back_up_or_restore(self, member: Member) -> None:
-        """Who does that, if he waits for nothing, asks this node for a backup or a restore."""
-        if self.restorer.call_id is None and member.life is not None:
-            self._add(member, f"the restorer asks: {self.restorer.ask(member, member.life.call)}")
-
-    def follow(self, follower: Follower, *, leaves: float = LEAVES) -> None:
-        """`follower` opens its stream, or takes what has come, or leaves without a word."""
-        if follower.call_id is None:
-            life = self._choose(follower, follower.rng, ()).life
-            if life is None:
-                return
-            line = follower.act(life.call)
-        else:
-            life = self._life_at(follower)
-            if follower.rng.random() < leaves:
-                life.edge.leave(follower.call_id)
-                follower.lost()
-                line = "leaves"
-            else:
-                line = follower.took(life.edge.take_items(follower.call_id))
-        self.trace.add(f"follower {follower.number} at {follower.at}: {line}")
-
-    def stop_following(self) -> None:
-        """Every follower leaves."""
-        for follower in self.followers:
-            if follower.call_id is not None:
-                self._life_at(follower).edge.leave(follower.call_id)
-                follower.lost()
-
-    def time_out(self, client: Client) -> None:
-        """`client` stops waiting; its attempt may still arrive."""
-        if client.call_id is not None:
-            self._life_at(client).edge.leave(client.call_id)
-            client.lost()
-            self.trace.add(f"client {client.number} times out")
-            client.at = 0
-
-    def lose_request(self, client: Client) -> None:
-        """The attempt of `client` never arrives, unless it has."""
-        if client.call_id is not None and self._life_at(client).edge.drop(client.call_id):
-            client.lost()
-            self.trace.add(f"request of client {client.number} is lost")
-
-    def _life_at(self, who: Client | Follower) -> Life:
-        """The process that `who` waits for."""
-        life = self.members[who.at - 1].life
-        assert life is not None
-        return life
 
     # Time
 
@@ -482,4 +371,4 @@ class ClusterWorld:
         self._add(member, f"the wall clock jumps by {ms} ms")
 
     def _clocks_were_seen(self) -> None:
-        self.history.saw_wall_time(max(member.clock.wall_ms_max for member in self.members))
+        self.history.saw_wall_time(self.clock_checks.saw(self.members))

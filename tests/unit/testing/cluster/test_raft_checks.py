@@ -9,7 +9,8 @@ pytest.importorskip("dkv._native", reason="the native module is not built")
 
 from dkv.ports.consensus import Conf
 from dkv.testing.cluster.raft_checks import RaftChecks, has_quorum
-from dkv.testing.log import Appended, GroupLog, LogDisk, SimulatedLog
+from dkv.testing.log import Appended, SimulatedLog
+from dkv.testing.log_disk import GroupLog, LogDisk
 from dkv.testing.machine import VBUCKET, Life
 
 FOLLOWER, LEADER = 0, 2
