@@ -14,16 +14,17 @@ type CallBatch = tuple[int, list[int], list[bytes]]
 type HttpRequest = tuple[int, str, str, bytes]
 # (call id, gRPC code, message, serialised google.rpc.Status or b"", retry delay in ms or -1)
 type Finish = tuple[int, int, str, bytes, int]
-# What `Raft.ready` says of one group; see there.
+# What there is to tell of one group: (group, committed entries, messages [(peer, bytes)] to send, confirmed reads
+# [(context, index)], lost reads [context], (leader, role, term) or None if unchanged, [low, high) of the log that
+# followers far behind need: see `Raft.fetched`, followers that need a snapshot: see `Raft.report_snapshot`, what all
+# voters have on disk if it changed: see `Raft.watch_all`, (to, whether it leads) of a transfer that ended).
 type GroupNews = tuple[
     int,
     list[EntryTuple],
     list[tuple[int, bytes]],
-    list[tuple[int, bytes]],
     list[tuple[bytes, int]],
     list[bytes],
     tuple[int, int, int] | None,
-    int,
     list[tuple[int, int]],
     list[int],
     int | None,
@@ -351,12 +352,9 @@ class Raft:
     def persisted(self, acks: Sequence[tuple[int, int]]) -> None:
         """The writes of (group, ready number) are durable, and of all earlier numbers of the group."""
 
-    def ready(self) -> tuple[Writes, list[GroupNews]]:
-        """Only groups with work: (group, committed entries, messages [(peer, bytes)] to send at once, messages to send
-        once `number` is durable, confirmed reads [(context, index)], lost reads [context], (leader, role, term) or
-        None if unchanged, number or 0, [low, high) of the log that followers far behind need: see `fetched`, followers
-        that need a snapshot: see `report_snapshot`, what all voters have on disk if it changed: see `watch_all`, (to,
-        whether it leads) of a transfer that ended)."""
+    def ready(self) -> tuple[Writes, list[tuple[GroupNews, int, list[tuple[int, bytes]]]]]:
+        """Only groups with work: (news, number, messages to send once the write of that number is durable); 0 when
+        there is no such write. For those who look at Raft alone: a `Relay` takes it, writes, and holds back."""
 
     def applied(self, marks: Sequence[tuple[int, int]]) -> None:
         """(group, index): entries up to here are applied."""
@@ -449,9 +447,7 @@ class _RelayLog(Protocol):
         """Why nothing more is written, once a write or sync has failed."""
 
     def durable(self) -> list[tuple[int, int]]: ...
-    def append(self, writes: Writes, hold: bool, /) -> None:
-        """With `hold` nothing need happen before `write_in_line`, which follows."""
-
+    def append(self, writes: Writes, /) -> None: ...
     def write_in_line(self) -> bool:
         """Write what is queued at once, if that is little and the disk quick. Whether `durable` has news of it."""
 
@@ -487,9 +483,8 @@ class Relay:
 
     def advance(self, *, in_line: bool = False) -> list[GroupNews | tuple[int, list[EntryTuple]]]:
         """What there is to tell since the last call, of a group with nothing but committed entries as (group, entries);
-        messages are among it only for replicas whose node is not known
-        here. With `in_line` a little may be written on this thread, where the disk is quick. OSError once a write or
-        sync of the log has failed."""
+        messages are among it only for replicas whose node is not known here. With `in_line` a little may be written on
+        this thread, where the disk is quick. OSError once a write or sync of the log has failed."""
 
     def forget(self, group: int) -> None:
         """A group was closed: drops what is held back or to be told of it."""

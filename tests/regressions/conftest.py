@@ -7,7 +7,7 @@ import pytest
 from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
-from dkv.node.node import Node
+from dkv.node.making import Given, make_node
 from dkv.node.opening import open_vbucket
 from dkv.services.registry import Services
 from dkv.storage.memory import MemoryStore
@@ -27,17 +27,19 @@ class House:
         self.clock, self.store = SimClock(), MemoryStore(auto_sync=True)
         self.log, self.edge = SimulatedLog(LogDisk()), SimulatedEdge(random.Random(1))
         consensus = NativeConsensus(Raft(seed=1), self.log)
-        self.node = Node(
-            edge=self.edge,
-            consensus=consensus,
-            store=self.store,
-            clock=self.clock,
-            replica=open_vbucket(1, 77, self.store, consensus, self.clock, SeededRandom(1)),
-            services=Services(limits),
-            limits=limits,
-            backups=Shelf(random.Random(2), self.store),
-            random=SeededRandom(2),
-            free_bytes_min=free_bytes_min,
+        self.node = make_node(
+            Given(
+                edge=self.edge,
+                consensus=consensus,
+                store=self.store,
+                clock=self.clock,
+                replicas=[open_vbucket(1, 77, self.store, consensus, self.clock, SeededRandom(1))],
+                services=Services(limits),
+                limits=limits,
+                backups=Shelf(random.Random(2), self.store),
+                random=SeededRandom(2),
+                free_bytes_min=free_bytes_min,
+            )
         )
         consensus.campaign(1)
         self.settle()

@@ -212,8 +212,8 @@ class Cluster:
         for _, ready_number, hard, entries in writes.items():
             replica.disk.unsynced.append((ready_number, hard, entries))
             yield f"write {ready_number}: {_hard_text(hard)}{_entries_text(entries)}".rstrip()
-        for group in groups:
-            _, committed, messages, after, reads, lost, leadership, ready_number, fetches, *rest = group
+        for news, ready_number, after in groups:
+            _, committed, messages, reads, lost, leadership, fetches, *rest = news
             needy, all_matched, transfer = rest
             if leadership is not None:
                 leader, role, term = leadership

@@ -46,7 +46,7 @@ class MemoryLog:
     def write_in_line(self):
         return False
 
-    def append(self, writes: Writes, hold: bool):
+    def append(self, writes: Writes):
         for group, number, hard_state, entries in writes.items():
             self.hard[group] = hard_state or self.hard[group]
             if entries:
@@ -97,7 +97,7 @@ def drain(raft):
     committed = []
     while True:
         writes, groups = raft.ready()
-        committed += [entry for group in groups for entry in group[1]]
+        committed += [entry for news, _, _ in groups for entry in news[1]]
         if writes.is_empty() and not groups:
             return committed
         raft.persisted([(group, number) for group, number, _, _ in writes.items()])
@@ -112,7 +112,7 @@ def test_propose_unpersisted_commits_nothing():
     writes, groups = raft.ready()
     [(group, number, hard_state, entries)] = writes.items()
     assert (group, hard_state, entries) == (GROUP, (2, 11, 2), [(3, 2, 0, b"x")])
-    assert [entry for one in groups for entry in one[1]] == []
+    assert [entry for news, _, _ in groups for entry in news[1]] == []
     assert raft.ready()[1] == []
     raft.persisted([(GROUP, number)])
     assert drain(raft) == [(3, 2, 0, b"x")]
@@ -131,7 +131,7 @@ def test_commit_alone_writes_nothing():
     raft.persisted([(GROUP, writes.items()[0][1])])
     writes, groups = raft.ready()
     assert writes.is_empty()
-    assert groups[0][1] == [(2, 2, 0, b"")]
+    assert groups[0][0][1] == [(2, 2, 0, b"")]
 
 
 def test_campaign_open_write_waits():
@@ -163,7 +163,7 @@ def test_reopened_group_old_acknowledgement_ignored():
     raft.persisted([(GROUP, old)])
     assert raft.ready()[1] == []
     raft.persisted([(GROUP, new)])
-    assert [entry[0] for entry in raft.ready()[1][0][1]] == [2]
+    assert [entry[0] for entry in raft.ready()[1][0][0][1]] == [2]
 
 
 @pytest.mark.parametrize(

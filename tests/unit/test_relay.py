@@ -21,9 +21,9 @@ class NotingLog(SimulatedLog):
         super().__init__(LogDisk(), is_quick=lambda: self.is_fast)
         self.did, self.is_fast = did, False
 
-    def append(self, writes: Writes, hold: bool = False):
+    def append(self, writes: Writes):
         self.did.append("append")
-        super().append(writes, hold)
+        super().append(writes)
 
     def write_in_line(self):
         self.did.append("write in line")
@@ -276,7 +276,7 @@ def test_log_that_raises_is_told(three):
     assert leader.consensus.propose(GROUP, b"value") is not None
     leader.turn()
     three.carry()
-    follower.log.append = lambda writes, hold: {}["no such log"]
+    follower.log.append = lambda writes: {}["no such log"]
     assert follower.relay.pass_over(False)
     with pytest.raises(ValueError, match="no such log"):
         follower.turn()

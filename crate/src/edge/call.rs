@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, ALLOW, CONTENT_TYPE};
@@ -21,12 +21,13 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::call_guard::{CallGuard, Next};
+use super::caller::Caller;
 use super::conversation::Questions;
-use super::framing::{gunzip, parse_timeout, Decoder, FrameError};
-use super::inbox::{Charge, Load};
+use super::framing::parse_timeout;
+use super::inbox::Load;
 use super::network::Network;
 use super::peers;
-use super::status::{Status, ABORTED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
+use super::status::{Status, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED};
 
 /// A reply on its way out; hyper pulls it as fast as the peer's flow control lets it.
 pub enum ReplyBody {
@@ -115,152 +116,57 @@ async fn in_time<T>(timer: &mut Timer, future: impl Future<Output = T>) -> Optio
     .await
 }
 
-pub struct Caller {
-    pub network: Rc<Network>,
-    connection: Arc<Load>,
-    peer: Arc<str>,
+async fn serve(
+    caller: Caller,
+    request: Request<Incoming>,
+    method: usize,
+    arrived: Instant,
+) -> Result<Response<ReplyBody>, Status> {
+    let shared = caller.network.shared.clone();
+    let deadline = deadline(request.headers(), arrived)?;
+    let gzip = uses_gzip(request.headers())?;
+    if shared.methods[method].is_conversation {
+        let guard = CallGuard::open(&caller.network, &caller.connection, &caller.peer, method, arrived);
+        if let Some(deadline) = deadline {
+            fail_later(&guard, Box::pin(tokio::time::sleep_until(deadline.into())));
+        }
+        let questions = Questions { caller, id: guard.id, body: request.into_body(), gzip, deadline };
+        guard.own(tokio::task::spawn_local(questions.read()).abort_handle());
+        return Ok(grpc_response(ReplyBody::Stream(guard)));
+    }
+    let mut timer: Timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+    let read = in_time(&mut timer, caller.read_message(request.into_body(), gzip));
+    let (message, mut charge) = match tokio::time::timeout_at(caller.whole_by(arrived).into(), read).await {
+        Ok(Some(read)) => read?,
+        Ok(None) => return Err(Status::deadline_exceeded()),
+        Err(_) => return Err(caller.too_slow()),
+    };
+    if !charge.enter(shared.settings.inbox_calls_max) {
+        return Err(caller.overloaded());
+    }
+    let guard = CallGuard::open(&caller.network, &caller.connection, &caller.peer, method, arrived);
+    let id = guard.id;
+    caller.network.deliver(id, message, deadline, charge);
+    if shared.methods[method].is_stream {
+        if let Some(timer) = timer.take() {
+            fail_later(&guard, timer);
+        }
+    }
+    let ready = poll_fn(|cx| if guard.is_ready(cx.waker()) { Poll::Ready(()) } else { Poll::Pending });
+    if in_time(&mut timer, ready).await.is_none() {
+        caller.network.fail(id, Status::deadline_exceeded());
+    }
+    Ok(respond(guard))
 }
 
-impl Caller {
-    pub fn overloaded(&self) -> Status {
-        self.network.shared.overloaded("server is overloaded, try again later")
-    }
-
-    fn too_large(&self, bytes: usize) -> Status {
-        let limit = self.network.shared.settings.request_bytes_max;
-        Status::new(RESOURCE_EXHAUSTED, format!("received message larger than max ({bytes} vs. {limit})"))
-    }
-
-    /// When a message that began to arrive has to be whole: half of one holds its share of the inbox.
-    pub fn whole_by(&self, began: Instant) -> Instant {
-        began + Duration::from_millis(self.network.shared.settings.request_timeout_ms)
-    }
-
-    pub fn too_slow(&self) -> Status {
-        let seconds = self.network.shared.settings.request_timeout_ms as f64 / 1e3;
-        Status::new(ABORTED, format!("the request was not whole within {seconds} s"))
-    }
-
-    pub fn bad_frame(&self, error: FrameError) -> Status {
-        match error {
-            FrameError::TooLarge(bytes) => self.too_large(bytes),
-            FrameError::BadFlag(flag) => Status::new(INTERNAL, format!("bad compression flag {flag}")),
-        }
-    }
-
-    /// A first share of the inbox.
-    pub fn charge(&self, bytes: usize) -> Result<Charge, Status> {
-        let mut charge = Charge::new(&self.network.shared.load, &self.connection);
-        self.grow(&mut charge, bytes)?;
-        Ok(charge)
-    }
-
-    pub fn grow(&self, charge: &mut Charge, bytes: usize) -> Result<(), Status> {
-        let settings = &self.network.shared.settings;
-        match charge.grow(bytes, settings.inbox_bytes_max, settings.inbox_bytes_max_per_connection) {
-            true => Ok(()),
-            false => Err(self.overloaded()),
-        }
-    }
-
-    /// A message as it was before it was compressed.
-    pub fn plain(&self, compressed: bool, message: Bytes, gzip: bool, charge: &mut Charge) -> Result<Bytes, Status> {
-        if !compressed {
-            return Ok(message);
-        }
-        if !gzip {
-            return Err(Status::new(INTERNAL, "compressed message without grpc-encoding"));
-        }
-        let plain = match gunzip(&message, self.network.shared.settings.request_bytes_max) {
-            Ok(Some(plain)) => plain,
-            Ok(None) => return Err(Status::new(INTERNAL, "message is not valid gzip")),
-            Err(bytes) => return Err(self.too_large(bytes)),
-        };
-        self.grow(charge, plain.len().saturating_sub(message.len()))?;
-        Ok(plain)
-    }
-
-    /// The one message of the request, and its share of the inbox.
-    async fn read_message(&self, mut body: Incoming, gzip: bool) -> Result<(Bytes, Charge), Status> {
-        let mut charge = self.charge(Charge::overhead())?;
-        let mut decoder = Decoder::new(self.network.shared.settings.request_bytes_max);
-        let mut message = None;
-        while !body.is_end_stream() {
-            let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
-                break;
-            };
-            let frame = frame.map_err(|error| Status::new(INTERNAL, format!("request was cut off: {error}")))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            self.grow(&mut charge, data.len())?;
-            decoder.push(data);
-            if message.is_none() {
-                message = decoder.next().map_err(|error| self.bad_frame(error))?;
-            }
-            if message.is_some() && decoder.left() > 0 {
-                return Err(Status::new(INTERNAL, "more than one message in a unary request"));
-            }
-        }
-        let Some((compressed, message)) = message else {
-            return Err(Status::new(INTERNAL, "request ended before its message was whole"));
-        };
-        let plain = self.plain(compressed, message, gzip, &mut charge)?;
-        Ok((plain, charge))
-    }
-
-    async fn serve(
-        self,
-        request: Request<Incoming>,
-        method: usize,
-        arrived: Instant,
-    ) -> Result<Response<ReplyBody>, Status> {
-        let shared = self.network.shared.clone();
-        let deadline = deadline(request.headers(), arrived)?;
-        let gzip = uses_gzip(request.headers())?;
-        if shared.methods[method].is_conversation {
-            let guard = self.network.open_call(&self.connection, &self.peer, method, arrived);
-            if let Some(deadline) = deadline {
-                self.fail_later(&guard, Box::pin(tokio::time::sleep_until(deadline.into())));
-            }
-            let questions = Questions { caller: self, id: guard.id, body: request.into_body(), gzip, deadline };
-            guard.own(tokio::task::spawn_local(questions.read()).abort_handle());
-            return Ok(grpc_response(ReplyBody::Stream(guard)));
-        }
-        let mut timer: Timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        let read = in_time(&mut timer, self.read_message(request.into_body(), gzip));
-        let (message, mut charge) = match tokio::time::timeout_at(self.whole_by(arrived).into(), read).await {
-            Ok(Some(read)) => read?,
-            Ok(None) => return Err(Status::deadline_exceeded()),
-            Err(_) => return Err(self.too_slow()),
-        };
-        if !charge.enter(shared.settings.inbox_calls_max) {
-            return Err(self.overloaded());
-        }
-        let guard = self.network.open_call(&self.connection, &self.peer, method, arrived);
-        let id = guard.id;
-        self.network.deliver(id, message, deadline, charge);
-        if shared.methods[method].is_stream {
-            if let Some(timer) = timer.take() {
-                self.fail_later(&guard, timer);
-            }
-        }
-        let ready = poll_fn(|cx| if guard.is_ready(cx.waker()) { Poll::Ready(()) } else { Poll::Pending });
-        if in_time(&mut timer, ready).await.is_none() {
-            self.network.fail(id, Status::deadline_exceeded());
-        }
-        Ok(respond(guard))
-    }
-
-    /// Ends a stream at its deadline.
-    fn fail_later(&self, guard: &CallGuard, timer: Pin<Box<Sleep>>) {
-        let (network, id) = (self.network.clone(), guard.id);
-        let task = tokio::task::spawn_local(async move {
-            timer.await;
-            network.fail(id, Status::deadline_exceeded());
-        });
-        guard.own(task.abort_handle());
-    }
+/// Ends a stream at its deadline.
+fn fail_later(guard: &CallGuard, timer: Pin<Box<Sleep>>) {
+    let (network, id) = (guard.network.clone(), guard.id);
+    let task = tokio::task::spawn_local(async move {
+        timer.await;
+        network.fail(id, Status::deadline_exceeded());
+    });
+    guard.own(task.abort_handle());
 }
 
 /// Turns what is ready into a response: the body of a stream or a long reply pulls the rest, a short reply is all there.
@@ -354,7 +260,7 @@ pub async fn serve_call(
     };
     let arrived = Instant::now();
     let caller = Caller { network: network.clone(), connection, peer: peer.clone() };
-    Ok(match caller.serve(request, method, arrived).await {
+    Ok(match serve(caller, request, method, arrived).await {
         Ok(response) => response,
         Err(status) => {
             network.note_refused(method, status.code, &peer, arrived.elapsed());

@@ -3,12 +3,15 @@
 //! Invariant: a call is in the table as long as its guard lives, at most until its status was handed out.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use bytes::Bytes;
 use slab::Slab;
 use tokio::task::AbortHandle;
 
+use super::inbox::Load;
 use super::network::Network;
 use super::open_call::OpenCall;
 use super::status::{Status, CANCELLED};
@@ -28,6 +31,24 @@ pub struct CallGuard {
 }
 
 impl CallGuard {
+    /// Opens a call that `Network::deliver` will announce.
+    pub fn open(
+        network: &Rc<Network>,
+        connection: &Arc<Load>,
+        peer: &Arc<str>,
+        method: usize,
+        arrived: Instant,
+    ) -> CallGuard {
+        let is_stream = network.shared.methods[method].is_stream;
+        let mut calls = network.calls.borrow_mut();
+        let entry = calls.vacant_entry();
+        let place = entry.key();
+        let id = network.next_id(place);
+        entry.insert(OpenCall::new(id, method, is_stream, connection.clone(), peer.clone(), arrived));
+        network.shared.count_opened(is_stream);
+        CallGuard { network: network.clone(), place, id }
+    }
+
     /// The next thing to send, or a promise to wake `waker`. The call is closed once `End` was returned.
     pub fn next(&self, waker: &Waker) -> Next {
         let mut calls = self.network.calls.borrow_mut();

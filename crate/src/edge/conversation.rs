@@ -11,7 +11,7 @@ use std::time::Instant;
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::call::Caller;
+use super::caller::Caller;
 use super::framing::Decoder;
 use super::inbox::Charge;
 use super::status::{Status, CANCELLED, INTERNAL, UNAVAILABLE};

@@ -8,6 +8,7 @@ mod address;
 mod authority;
 mod call;
 mod call_guard;
+mod caller;
 mod channel;
 mod client;
 mod conversation;

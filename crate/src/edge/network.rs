@@ -14,10 +14,9 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::sync::{mpsc, watch, Notify};
 
-use super::call_guard::CallGuard;
 use super::ended::{unix_ms, Ended};
 use super::http_calls::HttpCalls;
-use super::inbox::{Arrived, Charge, HttpArrived, Load, News};
+use super::inbox::{Arrived, Charge, HttpArrived, News};
 use super::open_call::OpenCall;
 use super::outbox::{Batch, HttpReply};
 use super::shared::{Settings, Shared};
@@ -109,22 +108,9 @@ impl Network {
         shared.open_calls.load(Relaxed) == 1 && shared.outbox.is_empty() && self.news.borrow().is_empty()
     }
 
-    /// Opens a call that `deliver` will announce. The guard closes it.
-    pub fn open_call(
-        self: &Rc<Self>,
-        connection: &Arc<Load>,
-        peer: &Arc<str>,
-        method: usize,
-        arrived: Instant,
-    ) -> CallGuard {
-        let is_stream = self.shared.methods[method].is_stream;
-        let mut calls = self.calls.borrow_mut();
-        let entry = calls.vacant_entry();
-        let place = entry.key();
-        let id = (self.next_number() << PLACE_BITS) | place as u64;
-        entry.insert(OpenCall::new(id, method, is_stream, connection.clone(), peer.clone(), arrived));
-        self.shared.count_opened(is_stream);
-        CallGuard { network: self.clone(), place, id }
+    /// The id of a call at this place of the table.
+    pub fn next_id(&self, place: usize) -> u64 {
+        (self.next_number() << PLACE_BITS) | place as u64
     }
 
     fn with_call(&self, id: u64, act: impl FnOnce(&mut OpenCall)) {

@@ -247,7 +247,8 @@ impl Raft {
         let (writes, news) = self.host.lock().ready();
         let list = PyList::empty(py);
         for one in news {
-            list.append(news_tuple(py, one)?)?;
+            let (number, after) = (one.number, pack(py, &one.messages_after));
+            list.append((news_tuple(py, one)?, number, after))?;
         }
         Ok((Writes::new(writes), list))
     }
@@ -327,20 +328,23 @@ impl Raft {
     }
 }
 
+/// (peer, message)
+fn pack<'py>(py: Python<'py>, messages: &[(u64, Vec<u8>)]) -> Vec<(u64, Bound<'py, PyBytes>)> {
+    messages.iter().map(|(to, message)| (*to, PyBytes::new(py, message))).collect()
+}
+
+/// What Python is told of a group: all but what waits for the log.
 pub fn news_tuple<'py>(py: Python<'py>, news: News) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |value: &[u8]| PyBytes::new(py, value);
-    let pack = |messages: &[(u64, Vec<u8>)]| messages.iter().map(|(to, m)| (*to, bytes(m))).collect::<Vec<_>>();
     let reads: Vec<_> = news.reads.iter().map(|(context, index)| (bytes(context), *index)).collect();
     let lost: Vec<_> = news.reads_lost.iter().map(|context| bytes(context)).collect();
     (
         news.group,
         entry_list(py, &news.committed)?,
-        pack(&news.messages),
-        pack(&news.messages_after),
+        pack(py, &news.messages),
         reads,
         lost,
         news.leadership.map(|(leader, role, term)| (leader, role_number(role), term)),
-        news.number,
         news.fetches,
         news.snapshots_wanted,
         news.all_matched,

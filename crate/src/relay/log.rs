@@ -77,8 +77,9 @@ impl RelayLog for PythonLog {
         self.call("durable", |acks| acks.extract())
     }
 
-    fn append(&self, writes: Vec<GroupWrite>, hold: bool) -> Result<(), String> {
-        Python::attach(|py| self.0.bind(py).call_method1("append", (Writes::new(writes), hold)).map(|_| ()))
+    /// What it is handed waits until it is stepped, or written in line: there is no thread that `hold` would spare.
+    fn append(&self, writes: Vec<GroupWrite>, _hold: bool) -> Result<(), String> {
+        Python::attach(|py| self.0.bind(py).call_method1("append", (Writes::new(writes),)).map(|_| ()))
             .map_err(|error| error.to_string())
     }
 

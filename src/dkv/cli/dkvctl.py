@@ -65,9 +65,16 @@ def _execute(asked: Plan, connect: Connect, reach: Connect) -> int:
             time.time,
             asked.options,
             lambda address: reach(replace(asked.options, address=address)),
+            _shell,
         )
         codes = [execute(session, command, arguments) for command, arguments in asked.steps]
     return max(codes)
+
+
+def _shell(session: Session) -> int:
+    from dkv.cli.ctl.shell import shell  # Loaded by those who type.
+
+    return shell(session)
 
 
 def _connect(options: Options) -> Client:

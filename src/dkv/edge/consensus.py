@@ -234,10 +234,10 @@ class NativeConsensus:
         ]
 
     def _told(self, group: "GroupNews") -> Ready:
-        vbucket, committed, messages, _, reads, reads_lost, leadership, _, fetches = group[:9]
+        vbucket, committed, messages, reads, reads_lost, leadership, fetches, *_ = group
         for low, high in fetches:
             self._read_for_follower(vbucket, low, high)
-        return Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[9:])
+        return Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[7:])
 
     def be_patient(self, is_patient: bool) -> None:
         """Whether nobody waits for what followers here have to apply: it may come a few ms later then, more at once."""

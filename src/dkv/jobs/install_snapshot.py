@@ -9,6 +9,7 @@
 A chunk out of order, or whose digest does not fit what was before, changes nothing: the sender is asked to repeat.
 """
 
+from dkv.jobs.chunks import follows, in_block
 from dkv.jobs.stage import named_spaces
 from dkv.model.errors import Corrupt, InvalidRequest
 from dkv.ports.store import RowBatch, Store
@@ -24,7 +25,7 @@ from dkv.vbucket.installing import (
 )
 from dkv.vbucket.metadata import Metadata, decode_metadata, encode_metadata
 from dkv.vbucket.staging import decode_staged, staging_key
-from dkv.wire.snapshot import FIRST_DIGEST, Chunk, Offer, Row, digest_after
+from dkv.wire.snapshot import FIRST_DIGEST, Chunk, Offer, Row
 
 _SPACE_BYTES = 4
 
@@ -68,9 +69,7 @@ class Receiving:
     def add(self, chunk: Chunk, packed_rows: bytes) -> bool:
         """Writes a chunk, not synced. False: it is not the next one, or not what was sent, and nothing was done. Raises
         InvalidRequest."""
-        if chunk.number != self._now.next_chunk or self.is_whole:
-            return False
-        if digest_after(self._now.digest, packed_rows) != chunk.digest:
+        if self.is_whole or not follows(chunk, packed_rows, self._now.next_chunk, self._now.digest):
             return False
         operations = in_block(chunk, self._now.space)
         self.is_whole = not chunk.rows
@@ -100,15 +99,6 @@ class Receiving:
             gone.append(rows.block_range(staged.space))
         self._store.write(RowBatch(operations, gone))
         self._store.sync()
-
-
-def in_block(chunk: Chunk, space: int) -> list[tuple[bytes, bytes | None]]:
-    """The rows of a chunk as the block `space` has them. Raises InvalidRequest."""
-    prefixes = [rows.prefix(space + offset) for offset in range(rows.SPACES_PER_BLOCK)]
-    try:
-        return [(prefixes[key[0]] + key[1:], row) for key, row in chunk.rows]
-    except IndexError:
-        raise InvalidRequest("a row of a snapshot lies outside of its block") from None
 
 
 def forget(vbucket: int, store: Store) -> None:

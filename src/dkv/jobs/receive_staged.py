@@ -4,7 +4,7 @@ The staging row names the block from the first chunk on, so that nobody else tak
 this process only: after its end the sender begins anew, and the block that was not whole is removed.
 """
 
-from dkv.jobs.install_snapshot import in_block
+from dkv.jobs.chunks import follows, in_block
 from dkv.jobs.stage import named_spaces
 from dkv.model.errors import Corrupt, InvalidRequest
 from dkv.ports.store import RowBatch, Store
@@ -12,7 +12,7 @@ from dkv.vbucket import rows
 from dkv.vbucket.metadata import Metadata, decode_metadata
 from dkv.vbucket.replica import Replica
 from dkv.vbucket.staging import Staged, decode_staged, staging_key
-from dkv.wire.snapshot import FIRST_DIGEST, Chunk, Offer, digest_after
+from dkv.wire.snapshot import FIRST_DIGEST, Chunk, Offer
 
 
 def parse_staged(offer: Offer, vbucket: int) -> tuple[Metadata, Staged]:
@@ -48,12 +48,15 @@ class ReceivingStaged:
         self.is_whole: bool = False
         """Everything is there and says so; not synced."""
 
+    @property
+    def snapshot_id(self) -> bytes:
+        """As its messages name it: the restore's."""
+        return self.staged.restore_id
+
     def add(self, chunk: Chunk, packed_rows: bytes) -> bool:
         """Writes a chunk. False: it is not the next one, or not what was sent, and nothing was done. Raises
         InvalidRequest."""
-        if chunk.number != self.next_chunk or self.is_whole:
-            return False
-        if digest_after(self._digest, packed_rows) != chunk.digest:
+        if self.is_whole or not follows(chunk, packed_rows, self.next_chunk, self._digest):
             return False
         operations = in_block(chunk, self.staged.space)
         self.next_chunk, self._digest = chunk.number + 1, chunk.digest

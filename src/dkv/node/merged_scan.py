@@ -1,10 +1,12 @@
 """One ordered walk over the data of several vBuckets: the rows of each, as of one moment, merged by the user's key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 
-from dkv.ports.store import Scan
+from dkv.node.hosted import Hosted
+from dkv.ports.store import Scan, Store
+from dkv.services.turn import ScanRequest
 from dkv.vbucket.rows import visible
 
 SPACE_BYTES = 4
@@ -39,6 +41,15 @@ class MergedScan:
         """Lets go of all of them. Idempotent."""
         for scan in self._scans:
             scan.close()
+
+
+def merged_rows(store: Store, vbuckets: Iterable[Hosted], request: ScanRequest) -> tuple[Scan, int]:
+    """Of all of them, and the log time by which to judge what comes: what has expired is left out already."""
+    scans = []
+    for hosted in vbuckets:
+        start, end = hosted.replica.data_range(request.start, request.end)
+        scans.append((store.scan(start, end, reverse=request.reverse), hosted.replica.log_time))
+    return MergedScan(scans, reverse=request.reverse), 0
 
 
 def _walk(scan: Scan, log_time: int, rows_max: int, bytes_max: int) -> Iterator[Row]:

@@ -44,12 +44,12 @@ def raft_stats(node: Node) -> dict[str, object]:
         "taken": forwarding.taken_ever,
         "taken_now": forwarding.taken_count,
         "snapshots_sent": snapshots.sent,
-        "snapshots_installed": snapshots.installed,
+        "snapshots_installed": snapshots.arrivals.installed,
         "snapshots_failed": snapshots.failed,
         "snapshots_outgoing": snapshots.outgoing_count,
-        "snapshots_incoming": len(snapshots.incoming),
+        "snapshots_incoming": len(snapshots.arrivals.vbuckets),
         "snapshot_bytes_sent": snapshots.bytes_sent_ever,
-        "snapshot_bytes_received": snapshots.bytes_received_ever,
+        "snapshot_bytes_received": snapshots.arrivals.bytes_received_ever,
         "peers": {
             addresses[peer]: {
                 "node": peer,

@@ -1,18 +1,18 @@
-"""The snapshots that a node owes, and those that are on their way in, for all of its vBuckets.
+"""The snapshots that a node owes, for all of its vBuckets; those on their way in are `Arrivals`.
 
 Both sides go on serving. The sender is held back by the receiver's disk, by the lane for bulk, and by a rate; the log
 behind a snapshot is kept until the receiver has caught up, within a bound (INVARIANTS 21).
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import NamedTuple
 
-from dkv.jobs.install_snapshot import Receiving, forget
 from dkv.jobs.send_snapshot import Sending
 from dkv.node.allowance import Allowance
+from dkv.node.arrivals import Arrivals
 from dkv.node.engine_sync import EngineSync
-from dkv.node.hosted import Hosted, Installed
+from dkv.node.hosted import Hosted
 from dkv.node.peering import Peering
 from dkv.ports.clock import Now, Random
 from dkv.ports.consensus import TICK_MS
@@ -21,20 +21,12 @@ from dkv.wire.peer import Kind, pack, parse_numbers
 from dkv.wire.snapshot import (
     ID_BYTES,
     Done,
-    Received,
-    pack_done,
-    pack_received,
-    parse_chunk,
     parse_done,
-    parse_offer,
     parse_received,
-    rows_of,
 )
 
 PAUSE_MS = 1_000
 """Between a snapshot that failed and the next one for the same replica."""
-SYNC_BYTES = 8 << 20
-SYNC_INTERVAL_MS = 200
 CATCH_UP_MS_MAX = 60_000
 """The log behind an installed snapshot is kept for the receiver for so long at most."""
 PATIENCE_MS = 5
@@ -47,26 +39,6 @@ class Place(NamedTuple):
 
     vbucket: int
     replica: int
-
-
-class Unsafe(NamedTuple):
-    """Chunks that wait for the engine's sync."""
-
-    mark: int
-    next_chunk: int
-
-
-class Incoming:
-    """One transfer as the receiver keeps it."""
-
-    def __init__(self, receiving: Receiving, node: int, now: Now) -> None:
-        self.receiving: Receiving = receiving
-        self.node: int = node
-        self.unsafe: list[Unsafe] = []
-        self.bytes_unsafe: int = 0
-        self.synced_ms: int = now.monotonic_ms
-        self.asked_for: int = -1
-        """The chunk that the sender was last asked to repeat."""
 
 
 class Snapshots:
@@ -89,27 +61,21 @@ class Snapshots:
         """(index, until when): the log from there on is kept."""
         self._held: frozenset[int] = frozenset()
         """The vBuckets whose logs are kept for somebody."""
-        self._incoming: dict[int, Incoming] = {}
+        self.arrivals: Arrivals = Arrivals(store, engine_sync, peering, hosted_of)
+        """Those on their way in."""
         self._allowance = Allowance()
         self.sent: int = 0
-        self.installed: int = 0
         self.failed: int = 0
         self.bytes_sent_ever: int = 0
-        self.bytes_received_ever: int = 0
 
     @property
     def outgoing_count(self) -> int:
         return len(self._sending)
 
     @property
-    def incoming(self) -> Collection[int]:
-        """The vBuckets that one comes in for."""
-        return self._incoming
-
-    @property
     def patience_ms(self) -> int:
         """How long the next turn of a cluster's node may wait for news: a tick; less while a snapshot is under way."""
-        is_busy = self._incoming or any(each.has_room for each in self._sending.values())
+        is_busy = self.arrivals.vbuckets or any(each.has_room for each in self._sending.values())
         return PATIENCE_MS if is_busy else TICK_MS
 
     def bytes_sent(self) -> dict[tuple[int, int], int]:
@@ -123,9 +89,9 @@ class Snapshots:
     def hear(self, node: int, kind: int, vbucket: int, body: bytes, now: Now) -> None:
         """What another node has to say of a snapshot. Raises InvalidRequest."""
         if kind == Kind.SNAPSHOT_OFFER:
-            self._offered(node, vbucket, body, now)
+            self.arrivals.offered(node, vbucket, body, now)
         elif kind == Kind.SNAPSHOT_CHUNK:
-            self._got(node, vbucket, body, now)
+            self.arrivals.got(vbucket, body, now)
         elif kind == Kind.SNAPSHOT_RECEIVED:
             received = parse_received(body)
             for sending in self._sending.values():
@@ -150,8 +116,7 @@ class Snapshots:
             self._begin_due(now)
             self._send(now)
             self._hold_logs(now)
-        if self._incoming:
-            self._go_on(now)
+        self.arrivals.take_turn(now)
 
     # Sending
 
@@ -222,94 +187,6 @@ class Snapshots:
             if (hosted := self._hosted_of(vbucket)) is not None:
                 hosted.upkeep.hold(index or None)
         self._held = frozenset(vbucket for vbucket, index in held.items() if index)
-
-    # Receiving
-
-    def _offered(self, node: int, vbucket: int, body: bytes, now: Now) -> None:
-        offer, hosted = parse_offer(body), self._hosted_of(vbucket)
-        if hosted is None or hosted.replica.replica != offer.replica:
-            self._say_done(node, vbucket, Done(offer.snapshot_id, 0, f"replica {offer.replica} is not here"))
-            return
-        incoming = self._incoming.get(vbucket)
-        if incoming is None or incoming.receiving.snapshot_id != offer.snapshot_id:
-            incoming = self._incoming[vbucket] = Incoming(Receiving(offer, vbucket, self._store), node, now)
-        incoming.node, incoming.asked_for = node, -1
-        metadata = incoming.receiving.metadata
-        if hosted.replica.replica not in set().union(*metadata.members[:4]):
-            self._refuse(vbucket, "it does not count this replica among its members")
-        elif metadata.applied_index <= hosted.replica.applied_index:
-            self._refuse(vbucket, "", hosted.replica.applied_index)
-        else:
-            self._ask_to_repeat(vbucket, incoming)
-
-    def _got(self, node: int, vbucket: int, body: bytes, now: Now) -> None:
-        chunk, incoming = parse_chunk(body), self._incoming.get(vbucket)
-        if incoming is None or incoming.receiving.snapshot_id != chunk.snapshot_id:
-            return  # of a transfer that has ended here: the sender will offer it again
-        receiving = incoming.receiving
-        if receiving.add(chunk, rows_of(body)):
-            incoming.bytes_unsafe += len(body)
-            self.bytes_received_ever += len(body)
-            if receiving.is_whole:
-                self._install(vbucket, incoming)
-        elif chunk.number >= receiving.next_chunk and incoming.asked_for != receiving.next_chunk:
-            self._ask_to_repeat(vbucket, incoming)
-
-    def _ask_to_repeat(self, vbucket: int, incoming: Incoming) -> None:
-        """The sender lets go of everything before what it is asked for: so that is made safe first."""
-        self._store.sync()
-        incoming.asked_for = incoming.receiving.next_chunk
-        incoming.bytes_unsafe, incoming.unsafe = 0, []
-        self._say_received(incoming, vbucket, incoming.asked_for, must_repeat=True)
-
-    def _say_received(self, incoming: Incoming, vbucket: int, next_chunk: int, must_repeat: bool) -> None:
-        said = Received(incoming.receiving.snapshot_id, next_chunk, must_repeat)
-        self._peering.tell(incoming.node, Kind.SNAPSHOT_RECEIVED, vbucket, pack_received(said))
-
-    def _go_on(self, now: Now) -> None:
-        """Installs what could not be in an earlier turn, and makes safe what comes in."""
-        for vbucket, incoming in list(self._incoming.items()):
-            if incoming.receiving.is_whole:
-                self._install(vbucket, incoming)
-        self._make_safe(now)
-
-    def _make_safe(self, now: Now) -> None:
-        """Asks for syncs, and tells the senders what is on disk."""
-        for vbucket, incoming in self._incoming.items():
-            is_time = now.monotonic_ms - incoming.synced_ms >= SYNC_INTERVAL_MS
-            if incoming.bytes_unsafe and (is_time or incoming.bytes_unsafe >= SYNC_BYTES):
-                mark = self._engine_sync.request(now)
-                incoming.unsafe.append(Unsafe(mark, incoming.receiving.next_chunk))
-                incoming.bytes_unsafe, incoming.synced_ms = 0, now.monotonic_ms
-            safe = [each for each in incoming.unsafe if each.mark <= self._engine_sync.synced_mark]
-            if safe:
-                incoming.unsafe = incoming.unsafe[len(safe) :]
-                self._say_received(incoming, vbucket, safe[-1].next_chunk, must_repeat=False)
-
-    def _install(self, vbucket: int, incoming: Incoming) -> None:
-        hosted, receiving = self._hosted_of(vbucket), incoming.receiving
-        if hosted is None:
-            return
-        metadata = receiving.metadata
-        became = hosted.install(receiving)
-        if became is Installed.NOT_NOW:
-            return
-        if became is Installed.NEEDLESS:
-            self._refuse(vbucket, "", hosted.replica.applied_index)
-            return
-        del self._incoming[vbucket]
-        self.installed += 1
-        self._say_done(incoming.node, vbucket, Done(receiving.snapshot_id, metadata.applied_index, ""))
-        logger.info("vBucket %d: installed a snapshot as of %d", vbucket, metadata.applied_index)
-
-    def _refuse(self, vbucket: int, reason: str, index: int = 0) -> None:
-        """It is of no use here; `index`: what the replica has anyway."""
-        incoming = self._incoming.pop(vbucket)
-        forget(vbucket, self._store)
-        self._say_done(incoming.node, vbucket, Done(incoming.receiving.snapshot_id, index, reason))
-
-    def _say_done(self, node: int, vbucket: int, done: Done) -> None:
-        self._peering.tell(node, Kind.SNAPSHOT_DONE, vbucket, pack_done(done))
 
     def close(self) -> None:
         """Lets go of every view. What has come in goes on after the next start."""

@@ -13,6 +13,7 @@ from dkv.jobs.stage import named_spaces, rows_between
 from dkv.node.disk import Disk
 from dkv.node.engine_sync import EngineSync
 from dkv.node.hosted import Hosted
+from dkv.node.incoming import NOTHING, Incoming
 from dkv.node.peering import Peering
 from dkv.node.spreading import Spreading
 from dkv.ports.clock import Now
@@ -22,14 +23,11 @@ from dkv.vbucket.staging import decode_staged, staging_range
 from dkv.wire.peer import Kind
 from dkv.wire.snapshot import (
     Done,
-    Received,
     pack_done,
-    pack_received,
     parse_chunk,
     parse_done,
     parse_offer,
     parse_received,
-    rows_of,
 )
 
 TIDY_MS = 1_000
@@ -39,16 +37,15 @@ PATIENCE_MS = 5
 logger: logging.Logger = logging.getLogger("dkv.stagings")
 
 
-class Coming:
-    """One block on its way in."""
+class Block(Incoming[ReceivingStaged]):
+    """One on its way in."""
 
-    def __init__(self, receiving: ReceivingStaged, node: int) -> None:
-        self.receiving: ReceivingStaged = receiving
-        self.node: int = node
-        self.told_chunk: int = -1
-        """The next one, as the sender knows."""
-        self.asked_for: int = -1
-        """The chunk that the sender was last asked to repeat."""
+    told_chunk: int = NOTHING
+    """The next one, as the sender knows."""
+
+    def say_received(self, next_chunk: int, *, must_repeat: bool = False) -> None:
+        self.told_chunk = next_chunk
+        super().say_received(next_chunk, must_repeat=must_repeat)
 
 
 class Unconfirmed(NamedTuple):
@@ -72,7 +69,7 @@ class Stagings:
     ) -> None:
         self._store, self._engine_sync, self._disk, self._peering = store, engine_sync, disk, peering
         self._vbuckets = vbuckets
-        self._coming: dict[int, Coming] = {}
+        self._coming: dict[int, Block] = {}
         self._unconfirmed: dict[int, Unconfirmed] = {}
         self._offers: dict[int, tuple[int, bytes]] = {}
         """(node, body) of those that have to wait, by vBucket."""
@@ -123,7 +120,8 @@ class Stagings:
         for vbucket, (node, body) in list(self._offers.items()):
             self._offered(node, vbucket, body, now)
         for coming in self._coming.values():
-            self._say_received(coming)
+            if coming.told_chunk != coming.receiving.next_chunk:
+                coming.say_received(coming.receiving.next_chunk)
         self._confirm()
         if now.monotonic_ms - self._tidied_ms >= TIDY_MS:
             self._tidied_ms = now.monotonic_ms
@@ -151,19 +149,21 @@ class Stagings:
         coming = self._coming.get(vbucket)
         if replica.staged is not None and replica.staged.restore_id == theirs.restore_id:
             self._unconfirmed[vbucket] = Unconfirmed(node, theirs.restore_id, self._engine_sync.request(now))
-        elif coming is not None and coming.receiving.staged.restore_id == theirs.restore_id:
+        elif coming is not None and coming.receiving.snapshot_id == theirs.restore_id:
             coming.node = node
-            self._ask_to_repeat(coming)
+            coming.ask_to_repeat()
         elif (full := self._disk.full(now)) is not None:
             self._refuse(node, vbucket, offer.snapshot_id, str(full))
         else:
             self._unconfirmed.pop(vbucket, None)
-            coming = self._coming[vbucket] = Coming(ReceivingStaged(theirs, replica, self._store), node)
-            self._ask_to_repeat(coming)
+            assert self._peering is not None, "an offer comes from a peer"
+            receiving = ReceivingStaged(theirs, replica, self._store)
+            coming = self._coming[vbucket] = Block(receiving, node, self._peering, Kind.STAGE_RECEIVED)
+            coming.ask_to_repeat()
 
     def _got(self, vbucket: int, body: bytes, now: Now) -> None:
         chunk, coming = parse_chunk(body), self._coming.get(vbucket)
-        if coming is None or coming.receiving.staged.restore_id != chunk.snapshot_id:
+        if coming is None or coming.receiving.snapshot_id != chunk.snapshot_id:
             return
         hosted = self._vbuckets[vbucket]
         if hosted.is_stuck or hosted.replica.applied_term > coming.receiving.staged.term:
@@ -173,25 +173,14 @@ class Stagings:
         if (full := self._disk.full(now)) is not None:
             self._forget(vbucket)
             self._refuse(coming.node, vbucket, chunk.snapshot_id, str(full))
-        elif receiving.add(chunk, rows_of(body)):
+        elif coming.take(chunk, body):
             self._disk.note_applied(len(body))
             if receiving.is_whole:
                 del self._coming[vbucket]
                 mark = self._engine_sync.request(now)
                 self._unconfirmed[vbucket] = Unconfirmed(coming.node, chunk.snapshot_id, mark)
-        elif chunk.number >= receiving.next_chunk and coming.asked_for != receiving.next_chunk:
-            self._ask_to_repeat(coming)
-
-    def _ask_to_repeat(self, coming: Coming) -> None:
-        coming.asked_for = coming.receiving.next_chunk
-        self._say_received(coming, must_repeat=True)
-
-    def _say_received(self, coming: Coming, *, must_repeat: bool = False) -> None:
-        receiving = coming.receiving
-        if must_repeat or coming.told_chunk != receiving.next_chunk:
-            coming.told_chunk = receiving.next_chunk
-            said = Received(receiving.staged.restore_id, receiving.next_chunk, must_repeat)
-            self._tell(coming.node, Kind.STAGE_RECEIVED, receiving.vbucket, pack_received(said))
+        elif coming.has_lost_before(chunk):
+            coming.ask_to_repeat()
 
     def _confirm(self) -> None:
         for vbucket, (node, restore_id, mark) in list(self._unconfirmed.items()):
@@ -215,7 +204,7 @@ class Stagings:
         hosted, coming = self._vbuckets.get(vbucket), self._coming.get(vbucket)
         if hosted is None or hosted.replica.applied_index < told.installed_index or self.is_restoring_here:
             return
-        if coming is not None and coming.receiving.staged.restore_id == told.snapshot_id:
+        if coming is not None and coming.receiving.snapshot_id == told.snapshot_id:
             self._forget(vbucket)
         staged = hosted.replica.staged
         if staged is not None and staged.restore_id == told.snapshot_id:

@@ -17,6 +17,7 @@ from dkv.model.errors import (
     InvariantBroken,
     StorageFailed,
 )
+from dkv.node.life import drain, recover
 from dkv.ports.clock import Clock
 from dkv.server.addresses import listen_addresses, reachable
 from dkv.server.clock import SystemClock, SystemRandom
@@ -68,7 +69,7 @@ def _serve(settings: Settings, logs: Logs, clock: Clock) -> int:
         logger.warning("%s", warning)
     try:
         if parts.node.peering is None:
-            parts.node.recover()
+            recover(parts.node)
         _check_clock(parts, settings, logger)
         if settings.restore_from and parts.node.peering is not None:
             raise InvalidRequest("--restore-from is for a server on its own; restore a cluster with dkvctl --restore")
@@ -85,7 +86,7 @@ def _serve(settings: Settings, logs: Logs, clock: Clock) -> int:
             _turn_until_signal(parts, reports, signals, logs)
             notifier.tell(STOPPING)
             parts.services.shutting_down()
-            if not parts.node.drain(settings.drain_timeout_ms):
+            if not drain(parts.node, settings.drain_timeout_ms):
                 logger.warning("some calls did not end within the drain timeout and were dropped")
             parts.edge.close()
         finally:

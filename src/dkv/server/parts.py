@@ -15,6 +15,7 @@ from dkv.model.errors import Corrupt, InvalidRequest, StorageFailed
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
 from dkv.node.lease import LeaseTerms, lease_ms
+from dkv.node.making import Given, make_node
 from dkv.node.meter import Meter
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
@@ -115,24 +116,25 @@ def _assemble_in(folder: Folder, settings: Settings, forming: Forming) -> Parts:
         message_bytes_max = peer_message_bytes_max(limits)
         peers = Peers(edge, clock, standing.charter.cluster_id, folder.node_id, message_bytes_max=message_bytes_max)
     consensus.relay.serve(edge)
-    node = Node(
-        edge=edge,
-        consensus=consensus,
-        store=store,
-        clock=clock,
-        replica=first,
-        others=others,
-        services=services,
-        limits=limits,
-        backups=backups,
-        random=SystemRandom(),
-        free_bytes_min=free_bytes_min,
-        retention=_retention(settings),
-        meter=Meter(time.perf_counter),
-        peers=peers,
-        node_id=folder.node_id,
-        write_timeout_ms=settings.nexus_repl_timeout_ms,
-        lease_terms=_lease_terms(settings),
+    node = make_node(
+        Given(
+            edge=edge,
+            consensus=consensus,
+            store=store,
+            clock=clock,
+            replicas=[first, *others],
+            services=services,
+            limits=limits,
+            backups=backups,
+            random=SystemRandom(),
+            free_bytes_min=free_bytes_min,
+            retention=_retention(settings),
+            meter=Meter(time.perf_counter),
+            peers=peers,
+            node_id=folder.node_id,
+            write_timeout_ms=settings.nexus_repl_timeout_ms,
+            lease_terms=_lease_terms(settings),
+        )
     )
     services.measure(
         node=partial(node_stats, node),

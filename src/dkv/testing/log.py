@@ -110,7 +110,7 @@ class SimulatedLog:
         log = self._view[group]
         return log.prev_index, log.prev_term
 
-    def append(self, writes: WritesLike, hold: bool = False) -> None:
+    def append(self, writes: WritesLike) -> None:
         batch = Batch(writes.items())
         if self._failure is None and batch.items:
             self._appends += 1

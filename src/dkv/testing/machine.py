@@ -14,6 +14,7 @@ from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
 from dkv.node.founding import vbuckets_here
 from dkv.node.lease import LeaseTerms
+from dkv.node.making import Given, make_node
 from dkv.node.node import Node
 from dkv.node.opening import open_vbucket
 from dkv.ports.consensus import VOW_TICKS, Conf
@@ -116,22 +117,23 @@ class Machine:
         if self._network is not None:
             peers = self._network.attach(self.node_id, self.clock)
             peers.speak_through(consensus.relay)
-        node = Node(
-            edge=edge,
-            consensus=consensus,
-            store=self.store,
-            clock=self.clock,
-            replica=first,
-            others=others,
-            services=services,
-            limits=self._limits,
-            backups=self.shelf,
-            random=random,
-            free_bytes_min=FREE_BYTES_MIN,
-            retention=self.retention,
-            peers=peers,
-            node_id=self.node_id,
-            lease_terms=self._lease_terms(),
+        node = make_node(
+            Given(
+                edge=edge,
+                consensus=consensus,
+                store=self.store,
+                clock=self.clock,
+                replicas=[first, *others],
+                services=services,
+                limits=self._limits,
+                backups=self.shelf,
+                random=random,
+                free_bytes_min=FREE_BYTES_MIN,
+                retention=self.retention,
+                peers=peers,
+                node_id=self.node_id,
+                lease_terms=self._lease_terms(),
+            )
         )
         if peers is None:
             consensus.campaign(VBUCKET)

@@ -17,7 +17,8 @@ from typing import Any, cast
 from dkv.edge import Bell, EdgeServer, Raft, changes_of_puts
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.limits import Limits
-from dkv.node.node import Node
+from dkv.node.life import drain, recover
+from dkv.node.making import Given, make_node
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
 from dkv.services.discovery_node import NodeIdentity
@@ -48,8 +49,8 @@ class _PromptLog(SimulatedLog):
         super().__init__(LogDisk())
         self._bell = bell
 
-    def append(self, writes: WritesLike, hold: bool = False) -> None:
-        super().append(writes, hold)
+    def append(self, writes: WritesLike) -> None:
+        super().append(writes)
         while self.step_disk() != "idle":
             pass
         self._bell.ring()
@@ -72,16 +73,18 @@ class MemoryServer:
             reply_bytes_max=limits.reply_message_bytes_max,
             inbox_bytes_max_per_connection=2 * limits.message_bytes_max,
         )
-        self._node = Node(
-            edge=self._edge,
-            consensus=consensus,
-            store=store,
-            clock=clock,
-            replica=replica,
-            services=self._services,
-            limits=limits,
-            backups=Shelf(Random(), store),
-            random=_Chance(),
+        self._node = make_node(
+            Given(
+                edge=self._edge,
+                consensus=consensus,
+                store=store,
+                clock=clock,
+                replicas=[replica],
+                services=self._services,
+                limits=limits,
+                backups=Shelf(Random(), store),
+                random=_Chance(),
+            )
         )
         self.url: str = ""
         self.failure: Exception | None = None
@@ -90,7 +93,7 @@ class MemoryServer:
 
     def start(self) -> None:
         """Returns when calls are answered."""
-        self._node.recover()
+        recover(self._node)
         self.url = f"dkv://{self._edge.listen('127.0.0.1:0')}"
         self._thread.start()
 
@@ -107,7 +110,7 @@ class MemoryServer:
             while not self._is_stopping:
                 self._node.turn()
             self._services.shutting_down()
-            self._node.drain(DRAIN_MS)
+            drain(self._node, DRAIN_MS)
         except Exception as failure:  # a turn begins here: whoever stops the server is told
             self.failure = failure
         finally:

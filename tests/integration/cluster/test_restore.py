@@ -64,7 +64,7 @@ def test_restore_asked_of_a_follower_is_on_all_nodes(made: Cluster, tmp_path: Pa
     fill(made, follower, b"old")
     take(made, follower, tmp_path / "backup")
     fill(made, follower, b"new")
-    number, history_id = made.applied(made.leader())
+    [(_, number, history_id)] = made.applied(made.leader())
     told = restore(made, follower, tmp_path / "backup")
     assert told.changeNumber == number + 1
     assert told.historyId != history_id

@@ -159,7 +159,7 @@ def test_follower_that_is_away_fetches_a_snapshot_when_it_is_back(site: Site) ->
     site.settle()
     site.are_equal()
     assert away.node.duties is not None
-    assert away.node.duties.snapshots.installed == 1
+    assert away.node.duties.snapshots.arrivals.installed == 1
     assert site.get(away, readConsistency=pb.ReadConsistency.LINEARIZABLE).value == b"after"
 
 

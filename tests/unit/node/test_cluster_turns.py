@@ -11,7 +11,8 @@ from dkv.model.errors import StaleRead
 from dkv.model.limits import Limits
 from dkv.model.members import Member as Entry
 from dkv.node.lease import LeaseTerms
-from dkv.node.node import Node
+from dkv.node.life import drain
+from dkv.node.making import Given, make_node
 from dkv.node.opening import open_vbucket
 from dkv.ports.consensus import VOW_TICKS
 from dkv.ports.peers import Link
@@ -118,21 +119,22 @@ class Member:
         identity = NodeIdentity(role="master")
         self.services = Services(Limits(), identity, has_fast_writes=self.has_fast_writes)
         terms = self.lease_ms and LeaseTerms(lambda: clock.now().monotonic_ms, self.lease_ms)
-        self.node = Node(
-            edge=self.edge,
-            consensus=consensus,
-            store=self.store,
-            clock=clock,
-            replica=replica,
-            others=others,
-            services=self.services,
-            limits=Limits(),
-            backups=self.shelf,
-            random=random,
-            retention=self.retention,
-            peers=WiredPeers(wire, node_id),
-            node_id=node_id,
-            lease_terms=terms or None,
+        self.node = make_node(
+            Given(
+                edge=self.edge,
+                consensus=consensus,
+                store=self.store,
+                clock=clock,
+                replicas=[replica, *others],
+                services=self.services,
+                limits=Limits(),
+                backups=self.shelf,
+                random=random,
+                retention=self.retention,
+                peers=WiredPeers(wire, node_id),
+                node_id=node_id,
+                lease_terms=terms or None,
+            )
         )
         self._paths = {path: number for number, (path, _) in enumerate(self.services.methods)}
         self._replies: dict[int, Reply] = {}
@@ -540,7 +542,7 @@ def test_node_that_stops_has_another_one_lead_first(trio: Trio) -> None:
         trio.run(1, without=(leader,))
 
     leader.node.turn = turn  # type: ignore[method-assign,assignment]
-    assert leader.node.drain(5_000)
+    assert drain(leader.node, 5_000)
     assert not leader.node.sole.is_leader
     trio.run(5, without=(leader,))
     assert [member.is_leading for member in trio.members if member is not leader].count(True) == 1

@@ -8,7 +8,7 @@ from dkv.edge import Raft
 from dkv.edge.consensus import NativeConsensus
 from dkv.model.errors import StorageFailed
 from dkv.model.limits import Limits
-from dkv.node.node import Node
+from dkv.node.making import Given, make_node
 from dkv.node.opening import open_vbucket
 from dkv.ports.clock import Now
 from dkv.services.registry import Services
@@ -59,18 +59,20 @@ class House:
         self.edge = SimulatedEdge(random.Random(1))
         consensus = NativeConsensus(Raft(seed=1), self.log)
         replica = open_vbucket(VBUCKET, REPLICA, self.store, consensus, self.clock, FixedRandom())
-        self.node = Node(
-            edge=self.edge,
-            consensus=consensus,
-            store=self.store,
-            clock=self.clock,
-            replica=replica,
-            services=Services(limits),
-            limits=limits,
-            backups=self.shelf,
-            random=FixedRandom(),
-            free_bytes_min=free_bytes_min,
-            retention=retention or Retention(),
+        self.node = make_node(
+            Given(
+                edge=self.edge,
+                consensus=consensus,
+                store=self.store,
+                clock=self.clock,
+                replicas=[replica],
+                services=Services(limits),
+                limits=limits,
+                backups=self.shelf,
+                random=FixedRandom(),
+                free_bytes_min=free_bytes_min,
+                retention=retention or Retention(),
+            )
         )
         consensus.campaign(VBUCKET)
         self.settle()

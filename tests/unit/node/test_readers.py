@@ -7,6 +7,7 @@ import pytest
 from dkv.model.errors import Code, Corrupt, HistoryPurged, Overloaded
 from dkv.model.limits import Limits
 from dkv.node import readers
+from dkv.node.life import drain
 from dkv.node.scans import STREAM_BUFFER_BYTES
 from dkv.ports.store import RowBatch
 from dkv.testing.edge import Reply, SimulatedEdge
@@ -483,7 +484,7 @@ def test_reader_of_a_node_that_stops_is_told_so(house: Open) -> None:
     home = house()
     reader = home.follow()
     reader.take()
-    assert home.node.drain(1_000)
+    assert drain(home.node, 1_000)
     home.settle()
     assert home.replies[reader.call_id].code == Code.UNAVAILABLE
 

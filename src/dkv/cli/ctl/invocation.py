@@ -47,6 +47,10 @@ def _nobody(address: str) -> Client:
     raise Unavailable(f"{address} is out of reach here")
 
 
+def _no_shell(session: "Session") -> int:
+    raise UsageError("there is no shell here")
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A command's surroundings: the server, the place for results, and a clock in seconds."""
@@ -57,6 +61,8 @@ class Session:
     options: Options
     reach: Callable[[str], Client] = _nobody
     """A client of another node, by its address: with little patience, not connected yet."""
+    shell: "Callable[[Session], int]" = _no_shell
+    """Runs many commands, and returns the exit code."""
 
     def result(self, fields: Mapping[str, object], *parts: bytes | str) -> None:
         """One result, as `write_result`."""

@@ -39,7 +39,7 @@ class Done:
     is_last: bool = False
 
 
-def shell(session: Session, words: list[bytes]) -> int:
+def shell(session: Session) -> int:
     if isinstance(sys.stdin, TextIOWrapper) and sys.stdin.isatty():
         sys.stdin.reconfigure(errors="surrogateescape")  # a key need not be text, nor need what is typed
         at_terminal(session, history.default_path(os.environ))

@@ -45,9 +45,7 @@ def _top(session: Session, words: list[bytes]) -> None:
 
 
 def _shell(session: Session, words: list[bytes]) -> int:
-    from dkv.cli.ctl.shell import shell
-
-    return shell(session, words)
+    return session.shell(session)  # It runs the commands of this table, so that dkvctl brings the two together.
 
 
 def _watch(session: Session, words: list[bytes]) -> None:

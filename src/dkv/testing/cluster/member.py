@@ -121,13 +121,13 @@ class Member(Machine):
     @property
     def snapshots(self) -> int:
         """Installed in this life."""
-        return self._transfers.installed if self._transfers is not None else 0
+        return self._transfers.arrivals.installed if self._transfers is not None else 0
 
     @property
     def has_snapshot_under_way(self) -> bool:
         """Out or in."""
         transfers = self._transfers
-        return transfers is not None and bool(transfers.outgoing_count or transfers.incoming)
+        return transfers is not None and bool(transfers.outgoing_count or transfers.arrivals.vbuckets)
 
     def any_row(self, rng: Random) -> bytes | None:
         """The key of some row that a client could read; None: there is none."""
