@@ -223,7 +223,7 @@ def test_history_from_log_and_outcomes_equals_the_changes_of_the_model(
     for part in cut(log, sizes):
         applied = replica.apply(part, [rows.get(key) for key in replica.keys_read(part)])
         write(rows, applied.batch)
-        tail += [result.changes for result in applied.results if result.changes is not None]
+        tail += [changes for result in applied.results if (changes := result.changes()) is not None]
     for entry in made:
         model.entry(*entry)
     found = [

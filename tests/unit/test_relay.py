@@ -238,6 +238,8 @@ def test_news_of_a_follower_bring_along_what_is_to_be_applied_before(three, slow
     slow.consensus.tick(20)
     news = [ready for ready in slow.consensus.advance() if ready.leadership is not None]
     assert [entry[3] for entry in news[0].committed] == [b"value"]
+    slow.links.ms += 1_000
+    assert not slow.relay.pass_over(False)  # nothing is left that could be due
 
 
 def test_group_that_was_closed_leaves_nothing_behind(three):

@@ -15,8 +15,9 @@
 //!   stands for the leader's own disk.
 //! * Nothing is decided here about who may speak: a replica is heard once Python has heard it from the same node, and
 //!   messages to one whose node is not known are Python's to send.
-//! * What a follower has to apply may wait for `LATE`, and only while Python has said that nobody waits for it. So may the
-//!   news that something is committed: it goes with the next append, or alone when there is none within `LATE`.
+//! * What a follower has to apply may wait for more of it (`state.rs` says how long), and only while Python has said that
+//!   nobody waits for it. So may the news that something is committed: it goes with the next append, or alone when there is
+//!   none within `LATE`.
 
 mod links;
 mod log;

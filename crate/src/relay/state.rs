@@ -108,12 +108,21 @@ impl State {
             }
             return;
         }
-        if let Some(mut earlier) = self.late.remove(&news.group) {
+        if let Some(mut earlier) = self.take_late(news.group) {
             earlier.append(&mut news.committed);
             news.committed = earlier;
         }
         self.is_urgent = true;
         self.news.push(news);
+    }
+
+    fn take_late(&mut self, group: u64) -> Option<Vec<Entry>> {
+        let entries = self.late.remove(&group)?;
+        self.late_bytes -= entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        if self.late.is_empty() {
+            self.late_since = None;
+        }
+        Some(entries)
     }
 
     /// A turn is over, or the next one has begun.
@@ -152,7 +161,7 @@ impl State {
     /// A group was closed.
     pub fn forget(&mut self, group: u64) {
         self.held.remove(&group);
-        self.late.remove(&group);
+        self.take_late(group);
         self.news.retain(|news| news.group != group);
     }
 }

@@ -240,7 +240,7 @@ class NativeConsensus:
         return Ready(vbucket, committed, messages, reads, reads_lost, leadership, *group[7:])
 
     def be_patient(self, is_patient: bool) -> None:
-        """Whether nobody waits for what followers here have to apply: it may come a few ms later then, more at once."""
+        """Whether nobody waits for what followers here have to apply: it comes later then, more of it at once."""
         self.relay.be_patient(is_patient)
 
     def applied(self, marks: list[tuple[int, int]]) -> None:

@@ -61,7 +61,8 @@ class Applying:
             for hosted, entry_results in decided:
                 if hosted.is_asked:
                     hosted.answer(entry_results, turns[hosted.vbucket])
-                results[hosted.vbucket] = results.get(hosted.vbucket, []) + entry_results
+                if (before := results.setdefault(hosted.vbucket, entry_results)) is not entry_results:
+                    before += entry_results
             emit()
             self._write(batch, decided)
             done += [Applied(part.hosted.vbucket, part.entries[-1][0], part.size) for part in parts]

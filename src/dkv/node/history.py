@@ -104,7 +104,7 @@ class History:
     def note(self, results: list[EntryResult]) -> None:
         """These were applied."""
         if self.tail.first_index is not None:
-            self.tail.add(result.changes for result in results if result.changes is not None)
+            self.tail.add(changes for result in results if (changes := result.changes()) is not None)
 
     @property
     def is_waiting(self) -> bool:

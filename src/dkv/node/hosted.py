@@ -109,13 +109,14 @@ class Hosted(Role):
             or self.scans.count
             or self.reads.barriers.has_waiting
             or self.history.is_waiting
-            or not self.is_readable
+            or self.is_awaited
         )
 
     @property
     def is_awaited(self) -> bool:
-        """Somebody waits for what is not applied yet."""
-        return self.reads.barriers.has_waiting or not self.is_readable
+        """Somebody waits for what is not applied yet and comes without being asked for: reads, and writes that another
+        leader has to decide about now."""
+        return self.reads.barriers.has_waiting or not self.is_readable or (self.is_asked and not self.is_leader)
 
     def patience_ms(self, wait_ms: int) -> int:
         """How long the next turn may wait for news, for all that waits here."""

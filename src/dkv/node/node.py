@@ -150,6 +150,8 @@ class Node:
 
     def _patience_ms(self, wait_ms: int) -> int:
         """How long this turn may wait for news: not at all with work at hand, briefly for an engine that stalls."""
+        is_awaited = self.readers.count > 0 or any(hosted.is_awaited for hosted in self._busy.now.values())
+        self.consensus.be_patient(not is_awaited)
         if self.services.has_work or (self.scattering is not None and self.scattering.has_work):
             return 0
         if self.duties is not None:
@@ -157,11 +159,8 @@ class Node:
         wait_ms = self.stagings.patience_ms(self.jobs.patience_ms(wait_ms))
         if self.readers.has_more:
             wait_ms = min(wait_ms, self.readers.patience_ms)
-        is_awaited = self.readers.count > 0
         for hosted in self._busy.now.values():
             wait_ms = min(wait_ms, hosted.patience_ms(wait_ms))
-            is_awaited = is_awaited or hosted.is_awaited
-        self.consensus.be_patient(not is_awaited)
         return wait_ms
 
     def _route(self, calls: list[CallBatch], turns: Turns) -> Iterable[tuple[int, CallBatch]]:

@@ -23,11 +23,11 @@ class Ready(NamedTuple):
 
     vbucket: int
     committed: list[EntryTuple]
-    messages: list[tuple[int, bytes]]
+    messages: Sequence[tuple[int, bytes]]
     """(peer, message) that may leave now."""
-    reads: list[tuple[bytes, int]]
+    reads: Sequence[tuple[bytes, int]]
     """(context, index): reads that may be served once `index` is applied."""
-    reads_lost: list[bytes]
+    reads_lost: Sequence[bytes]
     leadership: tuple[int, int, int] | None
     """(leader, role, term) when it changed; role 0 follower, 1 candidate, 2 leader, 3 pre-candidate."""
     snapshots_wanted: Sequence[int] = ()
@@ -38,7 +38,7 @@ class Ready(NamedTuple):
     """(to, whether it leads now) when a transfer has ended."""
 
 
-NOTHING_BUT_ENTRIES = Ready(0, [], [], [], [], None)[2:]
+NOTHING_BUT_ENTRIES = Ready(0, [], (), (), (), None)[2:]
 """What a `Ready` is behind its entries when that is all."""
 
 

@@ -71,9 +71,8 @@ class EntryResult(NamedTuple):
     """What it added to the history; None when it took no number. First number, commands, bitmap of those without
     effect, bytes in the log."""
 
-    @property
     def changes(self) -> EntryChanges | None:
-        """That, for who follows."""
+        """That, for who follows: made anew each time."""
         if self.added is None:
             return None
         first_number, commands, without_effect, size = self.added

@@ -332,6 +332,21 @@ def test_write_of_a_leader_without_a_quorum_ends_as_unknown(trio: Trio) -> None:
     assert (reply.code, reply.reason) == (4, "context deadline exceeded")
 
 
+def test_deposed_leader_applies_at_once_while_its_callers_wait(trio: Trio) -> None:
+    """What followers have only to apply may come late, but not the answer to a write that another one decides about."""
+    leader = trio.leader
+    trio.isolate(leader)
+    call_id = leader.call("Put", pb.PutRequest(key=b"k", value=b"v"))
+    while leader.node.sole.is_leader:
+        trio.run(1)
+    assert leader.reply(call_id) is None
+    assert leader.node.sole.is_awaited
+    trio.wire.cut = set()
+    trio.run(30)
+    assert leader.reply(call_id) is not None
+    assert not leader.node.sole.is_awaited
+
+
 def test_write_in_the_log_of_a_deposed_leader_is_answered_when_the_next_one_commits_it(trio: Trio) -> None:
     """Losing office is no reason to forget the caller."""
     leader = trio.leader

@@ -208,14 +208,15 @@ impl Group {
         let window = self.node.mut_store();
         window.set_conf(conf.clone());
         window.snapshots.retain(|replica| members.contains(&replica));
-        if !members.contains(&self.node.raft.id) {
+        if !self.node.raft.prs().conf().voters().contains(self.node.raft.id) {
             self.step_down();
         }
         Ok(conf)
     }
 
-    /// A leader that is no member has no place among those whose progress it counts, and Raft panics when its own log is
-    /// durable later. The others hear that its removal is committed, and elect one of theirs.
+    /// A leader that has no vote any more. One that is no member has no place among those whose progress it counts either,
+    /// and Raft panics when its own log is durable later. The others hear that its removal is committed, and elect one of
+    /// theirs.
     fn step_down(&mut self) {
         if self.leads() {
             self.tell_commit();

@@ -10,6 +10,7 @@ struct OpenWrite {
     number: u64,
     /// The last ready behind it that wrote nothing: durable together with this one.
     covers: u64,
+    bytes: usize,
 }
 
 pub struct OpenWrites {
@@ -18,15 +19,21 @@ pub struct OpenWrites {
     /// The last ready, in Raft's numbers.
     last: u64,
     writes: VecDeque<OpenWrite>,
+    bytes: usize,
 }
 
 impl OpenWrites {
     pub fn behind(base: u64) -> OpenWrites {
-        OpenWrites { base, last: 0, writes: VecDeque::new() }
+        OpenWrites { base, last: 0, writes: VecDeque::new(), bytes: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// Of all that are open.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The last ready number, as seen outside.
@@ -39,10 +46,11 @@ impl OpenWrites {
         self.writes.back().map(|open| self.base + open.number)
     }
 
-    /// A ready that has something to write. Returns its number as seen outside.
-    pub fn add(&mut self, number: u64) -> u64 {
+    /// A ready that has so much to write. Returns its number as seen outside.
+    pub fn add(&mut self, number: u64, bytes: usize) -> u64 {
         self.last = number;
-        self.writes.push_back(OpenWrite { number, covers: number });
+        self.bytes += bytes;
+        self.writes.push_back(OpenWrite { number, covers: number, bytes });
         self.base + number
     }
 
@@ -66,8 +74,26 @@ impl OpenWrites {
         }
         let mut durable = None;
         while self.writes.front().is_some_and(|write| write.number <= number) {
-            durable = self.writes.pop_front().map(|write| write.covers);
+            let Some(write) = self.writes.pop_front() else { break };
+            self.bytes -= write.bytes;
+            durable = Some(write.covers);
         }
         Ok(durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_what_is_open() {
+        let mut open = OpenWrites::behind(10);
+        assert_eq!([open.add(1, 100), open.add(2, 20), open.add(4, 3)], [11, 12, 14]);
+        assert_eq!(open.bytes(), 123);
+        assert_eq!(open.acknowledge(13), Ok(Some(2)));
+        assert_eq!(open.bytes(), 3);
+        assert_eq!(open.acknowledge(14), Ok(Some(4)));
+        assert_eq!((open.bytes(), open.is_empty()), (0, true));
     }
 }

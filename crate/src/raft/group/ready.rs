@@ -12,6 +12,10 @@ use super::{Group, News};
 use crate::raft::counters::add;
 use crate::raft::writes::GroupWrite;
 
+/// A leader sends a little more to whoever says that it hears it. Beyond so many bytes that its disk is yet to take, a
+/// follower says so only with what it has.
+const OPEN_BYTES_MAX: usize = 64 << 20;
+
 impl Group {
     /// Whether `take_ready` has something to return.
     pub fn has_work(&self) -> bool {
@@ -76,8 +80,11 @@ impl Group {
         let entries = ready.take_entries();
         let must_sync = ready.must_sync();
         let mut now = ready.take_messages();
-        let (after, free): (Vec<_>, Vec<_>) =
-            ready.take_persisted_messages().into_iter().partition(|message| waits_for_disk(message.get_msg_type()));
+        let may_run_ahead = self.open_writes.bytes() < OPEN_BYTES_MAX;
+        let (after, free): (Vec<_>, Vec<_>) = ready
+            .take_persisted_messages()
+            .into_iter()
+            .partition(|message| !may_run_ahead || waits_for_disk(message.get_msg_type()));
         now.extend(free);
         self.note_told(&now);
         for message in now.iter().chain(&after) {
@@ -98,7 +105,7 @@ impl Group {
             let hard = (hard.term, hard.vote, hard.commit);
             let changed = hard != self.hard_written;
             self.hard_written = hard;
-            let number = self.open_writes.add(number);
+            let number = self.open_writes.add(number, entries.iter().map(|entry| entry.data.len()).sum());
             write = Some(GroupWrite { group: self.id, number, hard: changed.then_some(hard), entries });
         } else if !self.open_writes.cover(number) {
             // Nothing to write and nothing open. Only after advance_append_async, which looks for this ready's record.
@@ -122,8 +129,8 @@ impl Group {
 
 /// Whether a message of a follower stands for something that its disk has to have. Raft holds all of them back behind a
 /// write. But that it hears its leader is true whatever its disk says, and a leader that is told so only after a slow sync
-/// would give up; and to ask for a read index claims nothing. A node that forgets, in a crash, the term in which it said
-/// so can be in no quorum of that term without somebody who voted in it, and votes are durable.
+/// would give up. A node that forgets, in a crash, the term in which it said so can be in no quorum of that term without
+/// somebody who voted in it, and votes are durable.
 fn waits_for_disk(kind: MessageType) -> bool {
-    !matches!(kind, MessageType::MsgHeartbeatResponse | MessageType::MsgReadIndex)
+    kind != MessageType::MsgHeartbeatResponse
 }
