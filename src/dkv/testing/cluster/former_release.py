@@ -21,13 +21,18 @@ Row = tuple[bytes, bytes]
 
 
 def turn_back(store: MemoryStore) -> int:
-    """The folder is one of the release before. No process runs on it. How many rows it has now of that kind."""
+    """The folder is one of the release before. No process runs on it. How many rows it has now of that kind; one with
+    damage is left as it is, and faults of its disk that are to come do not come of this."""
+    if store.damaged:
+        return 0
     found = [
         decode_metadata(row) for row in store.get_many(list(map(Replica.metadata_key, vbuckets_here(store)))) if row
     ]
     operations = [operation for metadata in found for operation in _outcomes(store, metadata)]
     if operations:
+        to_come, store.fail_next_write = store.fail_next_write, None
         store.write(RowBatch(operations))
+        store.fail_next_write = to_come
     return len(operations)
 
 
