@@ -48,6 +48,7 @@ class Screen:
         return os.read(sys.stdin.fileno(), 1).decode("ascii", "replace") if ready else ""
 
     def __enter__(self) -> Self:
+        sys.stdout.flush()
         for number, handler in ((signal.SIGTERM, _end), (signal.SIGHUP, _end), (signal.SIGTSTP, self._suspend)):
             self._handlers[number] = signal.signal(number, handler)
         self._take()
@@ -85,8 +86,10 @@ class Screen:
 
     @staticmethod
     def _write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Past `sys.stdout`, which refuses who interrupts it while it waits for a slow terminal: Ctrl-Z writes, too."""
+        left = memoryview(text.encode())
+        while left:
+            left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
